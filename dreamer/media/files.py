@@ -1,0 +1,207 @@
+"""Write files so that one that exists is whole, and find names for them.
+
+Imports only the standard library, so that checks before the work cost nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from dreamer.errors import OutputError
+
+NAME_BYTES = 255
+"""The longest file name, in bytes, that the common file systems take."""
+
+_NOT_SHOWN = {"Cc", "Cs", "Zl", "Zp"}  # controls, lone surrogates, line and paragraph breaks
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_REASONS = {
+    errno.EACCES: ("permission was denied", "Choose a folder that you may write to."),
+    errno.EPERM: ("permission was denied", "Choose a folder that you may write to."),
+    errno.EROFS: ("its file system is read-only", "Choose a folder that can be written to."),
+    errno.ENAMETOOLONG: ("its name is too long", "Choose a shorter name."),
+    errno.ENOTDIR: ("a folder in its path is a file", "Choose another folder."),
+    errno.EISDIR: ("it is a folder", "Name a file, not a folder."),
+    errno.ELOOP: ("its links lead in a circle", "Choose another name."),
+}
+# Some network and FUSE folders cannot flush a single file. The result is then as safe as any
+# other file there, so this is no reason to lose it.
+_CANNOT_SYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
+
+
+def shown(path: str | os.PathLike[str]) -> str:
+    """Return `path` as one printable line, for messages: control characters are escaped."""
+    return "".join(
+        ascii(character)[1:-1] if unicodedata.category(character) in _NOT_SHOWN else character
+        for character in os.fspath(path)
+    )
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str], *, overwrite: bool = True) -> Iterator[BinaryIO]:
+    """Open a file for writing that appears under `path` only once it is whole.
+
+    The bytes go to a hidden file in the same folder (its path is the `name` of what is yielded),
+    which is flushed to the disk and moved into place when the block ends. If the block raises
+    anything, Ctrl-C included, the hidden file is removed and `path` is left as it was. A missing
+    folder is made. A link is followed; a file that is replaced keeps its permissions. An OSError
+    that leaves the block counts as a failure to write.
+
+    Args:
+        path: the file to write.
+        overwrite: whether a file of that name is replaced. If not, the file is claimed in one
+            step, so that one that appeared in the meantime is never lost.
+
+    Raises:
+        OutputError: the file cannot be written, or is there and `overwrite` is False.
+    """
+    with _writing(path):
+        target = os.path.realpath(path)
+        if overwrite:
+            _refuse_special(target, path)
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        with _temporary(target) as stream:
+            yield stream
+            stream.flush()
+            _sync(stream)
+            with contextlib.suppress(FileNotFoundError, PermissionError):
+                os.chmod(stream.name, stat.S_IMODE(os.stat(target).st_mode))
+            # Windows moves no open file; elsewhere closing early does no harm.
+            stream.close()
+            _place(stream.name, target, overwrite)
+
+
+def check(path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    """Refuse a path that could not be written, before any work is done for it.
+
+    Nothing is made: a missing folder is judged by the folder it would be made in. A folder that
+    exists is proven by making, and removing, an empty file, since permission bits alone do not
+    tell the truth about read-only disks, quotas and superusers.
+
+    Raises:
+        OutputError: naming `path` and what is wrong with it.
+    """
+    with _writing(path):
+        target = os.path.realpath(path)
+        if _refuse_special(target, path) and not overwrite:
+            raise FileExistsError
+        folder = os.path.dirname(target)
+        while not os.path.lexists(folder):
+            folder = os.path.dirname(folder)
+        with _temporary(os.path.join(folder, "probe")):
+            pass
+
+
+def free_name(path: str | os.PathLike[str]) -> Path:
+    """Return `path`, or the first of `name-2`, `name-3`, ... of which no file exists."""
+    wanted = free = Path(path)
+    count = 1
+    while os.path.lexists(free):
+        count += 1
+        free = wanted.with_name(fitting_name(wanted.stem, f"-{count}{wanted.suffix}"))
+    return free
+
+
+def fitting_name(stem: str, ending: str) -> str:
+    """Return `stem + ending`, the stem cut at a character so that it is a legal length.
+
+    A photo may have a name of 255 bytes already; `-eyes.png` after it would be refused.
+    """
+    room = NAME_BYTES - len(os.fsencode(ending))
+    while len(os.fsencode(stem)) > room:
+        stem = stem[:-1]
+    return stem + ending
+
+
+@contextlib.contextmanager
+def _temporary(target: str) -> Iterator[BinaryIO]:
+    """Open a new hidden file beside `target`; whatever is left of it at the end is removed."""
+    # Not named after the target: a name of 255 bytes has no room for an addition. Not from
+    # `tempfile`: its files are private to the user, and these become results.
+    temporary = os.path.join(os.path.dirname(target), f".{secrets.token_hex(8)}.part")
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    try:
+        # The opener sits inside the block, so that no interrupt falls between file and removal.
+        stream = open(  # noqa: SIM115 - closed below, where a failure to close is handled
+            temporary, "w+b", opener=lambda name, _: os.open(name, flags, 0o666)
+        )
+        try:
+            yield stream
+        finally:
+            # Closing writes what is still buffered, which may fail as the write before it did.
+            with contextlib.suppress(OSError):
+                stream.close()
+    finally:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            os.unlink(temporary)
+
+
+def _place(temporary: str, target: str, overwrite: bool) -> None:
+    """Move the finished file to its name."""
+    if overwrite:
+        os.replace(temporary, target)
+        return
+    try:
+        os.link(temporary, target)  # unlike a rename, this fails if the name is taken
+    except FileExistsError:
+        raise
+    except OSError:  # no hard links here, as on FAT and some network folders
+        if os.path.lexists(target):
+            raise FileExistsError from None
+        os.rename(temporary, target)
+
+
+def _sync(stream: BinaryIO) -> None:
+    """Have the bytes on the disk before the name points at them: no power cut parts the two."""
+    try:
+        os.fsync(stream.fileno())
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC:
+            raise
+
+
+def _refuse_special(target: str, path: str | os.PathLike[str]) -> bool:
+    """Return whether `target` exists; raise if it does and is not an ordinary file."""
+    try:
+        mode = os.lstat(target).st_mode
+    except FileNotFoundError:
+        return False
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(mode):
+        raise OutputError(
+            f"'{shown(path)}' is a device, a pipe or a broken link, not a file to write to.",
+            "Choose another name.",
+        )
+    return True
+
+
+@contextlib.contextmanager
+def _writing(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn what the system says about writing `path` into an OutputError that names it."""
+    if "\0" in os.fspath(path):  # the one character that Python refuses with a ValueError
+        raise OutputError(f"'{shown(path)}' is no file name.", "Choose another name.")
+    try:
+        yield
+    except FileExistsError as error:
+        raise OutputError(
+            f"'{shown(path)}' exists already.",
+            "Choose another name, or allow it to be replaced with --overwrite.",
+        ) from error
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise OutputError(
+                f"There is no room left to write '{shown(path)}'.",
+                "Free some space, or write to another disk.",
+            ) from error
+        otherwise = (error.strerror or str(error), "Choose another place for it.")
+        said, advice = _REASONS.get(error.errno or 0, otherwise)
+        raise OutputError(f"'{shown(path)}' cannot be written: {said}.", advice) from error

@@ -1,0 +1,118 @@
+"""The picture formats that can be written: one row each.
+
+Imports only the standard library, so that a wrong suffix is refused at once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dreamer.errors import OutputError, UsageError, nearest
+from dreamer.media import files
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format that pictures are written in.
+
+    Attributes:
+        name: what Pillow calls it.
+        suffixes: the file names that mean it, lower case, with their dot.
+        alpha: whether it holds transparency.
+        longest: the most pixels that a side may have.
+        options: how it is written: as good as the format allows at a sensible size.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    alpha: bool
+    longest: int
+    options: Mapping[str, object] = field(default_factory=dict)
+
+
+FORMATS = (
+    Format("PNG", (".png",), alpha=True, longest=2**31 - 1),
+    # Full-resolution colour: a dream lives from small saturated detail, which 4:2:0 smears.
+    Format(
+        "JPEG",
+        (".jpg", ".jpeg"),
+        alpha=False,
+        longest=65_500,
+        options={"quality": 95, "subsampling": "4:4:4"},
+    ),
+    # `exact` keeps the colours under transparent pixels, as every other format here does.
+    Format(
+        "WEBP",
+        (".webp",),
+        alpha=True,
+        longest=16_383,
+        options={"quality": 95, "alpha_quality": 100, "exact": True},
+    ),
+    # By itself the encoder splits the picture by the number of CPU cores, and the bytes with it.
+    Format(
+        "AVIF",
+        (".avif",),
+        alpha=True,
+        longest=65_535,
+        options={"quality": 90, "subsampling": "4:4:4", "autotiling": False},
+    ),
+    Format(
+        "TIFF",
+        (".tif", ".tiff"),
+        alpha=True,
+        longest=2**31 - 1,
+        options={"compression": "tiff_adobe_deflate"},
+    ),
+)
+
+SUFFIXES = tuple(suffix for row in FORMATS for suffix in row.suffixes)
+
+
+def by_suffix(path: str | os.PathLike[str]) -> Format:
+    """Return the format that the suffix of `path` (or a bare suffix such as ".png") asks for.
+
+    Raises:
+        UsageError: no suffix, or not one of `SUFFIXES`.
+    """
+    text = os.fspath(path)
+    suffix = (text if text in SUFFIXES else Path(text).suffix).lower()
+    for row in FORMATS:
+        if suffix in row.suffixes:
+            return row
+    near = nearest(suffix, SUFFIXES, count=1)
+    offer = f"Did you mean {near[0]}? " if near else ""
+    wrong = f"'{suffix}' is no format to write" if suffix else "It has no suffix"
+    raise UsageError(
+        f"Cannot tell how to write '{files.shown(path)}': {wrong}.",
+        f"{offer}The suffix chooses the format: {', '.join(SUFFIXES)}.",
+    )
+
+
+def check_size(path: str | os.PathLike[str], width: int, height: int) -> None:
+    """Refuse a picture whose sides (in pixels) are longer than the format of `path` holds.
+
+    Raises:
+        OutputError: naming the size and the limit.
+    """
+    row = by_suffix(path)
+    if max(width, height) > row.longest:
+        raise OutputError(
+            f"{row.name} holds at most {row.longest} pixels a side: '{files.shown(path)}' "
+            f"would be {width}x{height}.",
+            "Write a PNG or TIFF, or make a smaller picture.",
+        )
+
+
+def check_target(path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    """Refuse a picture file that could not be written, before any work is done for it.
+
+    Raises:
+        UsageError: its suffix is not one of `SUFFIXES`.
+        OutputError: its folder cannot be written or made, it is a folder itself, or it exists
+            and `overwrite` is False.
+    """
+    by_suffix(path)
+    files.check(path, overwrite=overwrite)

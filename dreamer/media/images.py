@@ -1,0 +1,250 @@
+"""Photos in, pictures out: tensors on one side, files on the other."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from dataclasses import dataclass, replace
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from dreamer.errors import InputError, OutputError
+from dreamer.media import decoding, files, formats, metadata, reading
+from dreamer.media.formats import check_size, check_target
+from dreamer.media.reading import MAX_PIXELS, Source, fitted, probe
+
+__all__ = [
+    "MAX_PIXELS",
+    "Photo",
+    "Source",
+    "check_size",
+    "check_target",
+    "encode",
+    "fitted",
+    "from_tensor",
+    "load",
+    "probe",
+    "resize",
+    "save",
+    "to_image",
+]
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A picture, upright and in sRGB.
+
+    Attributes:
+        pixels: (3, H, W) float32, sRGB in 0..1.
+        alpha: (H, W) float32 in 0..1, 1 is opaque; None if the picture has no transparency.
+        sha256: of the file's bytes; of mode, size and pixels for a picture without a file.
+        name: the file's name, without its folder.
+        notes: what had to be given up while reading, in words for the user, who should see it.
+    """
+
+    pixels: Tensor
+    alpha: Tensor | None
+    sha256: str
+    name: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in pixels."""
+        return self.pixels.shape[2], self.pixels.shape[1]
+
+
+def load(source: Source, *, name: str | None = None, max_pixels: int = MAX_PIXELS) -> Photo:
+    """Read a photo: upright, in sRGB, with its transparency set aside.
+
+    Args:
+        source: a file, the bytes of one, or a picture of Pillow's (left as it is).
+        name: what to call bytes or a picture without a file; "stdin" and "image" by default.
+        max_pixels: width times height that is still accepted.
+
+    Raises:
+        InputError: it cannot be read, is no picture, is damaged, or is too large.
+    """
+    with reading.opened(source, name=name, max_pixels=max_pixels) as opened:
+        if opened.stream is None:
+            decoded = decoding.decode(opened)
+            digest = _hash_of_image(opened.image)
+        else:
+            opened.stream.seek(0)
+            digest = hashlib.file_digest(opened.stream, "sha256").hexdigest()  # type: ignore[arg-type]
+            decoded = decoding.decode(opened)
+    return Photo(decoded.pixels, decoded.alpha, digest, opened.name, decoded.notes)
+
+
+def from_tensor(pixels: Tensor, *, name: str = "tensor") -> Photo:
+    """Take a tensor for a photo.
+
+    Args:
+        pixels: (3, H, W), or (4, H, W) with transparency last; floating point in 0..1, or uint8.
+        name: what to call it.
+
+    Raises:
+        InputError: another shape or type, or values outside 0..1.
+    """
+    if pixels.ndim != 3 or pixels.shape[0] not in (3, 4) or 0 in pixels.shape:
+        raise InputError(
+            f"'{name}' has the shape {tuple(pixels.shape)}: it is no picture.",
+            "Give a tensor of shape (3, H, W), or (4, H, W) with transparency.",
+        )
+    if pixels.dtype == torch.uint8:
+        values = pixels.detach().cpu().float() / 255
+    elif pixels.is_floating_point():
+        values = pixels.detach().cpu().float()
+    else:
+        raise InputError(
+            f"'{name}' holds {str(pixels.dtype).removeprefix('torch.')}: it is no picture.",
+            "Give floating point values in 0..1, or uint8.",
+        )
+    if not bool(((values >= 0) & (values <= 1)).all()):  # False for NaN as well
+        raise InputError(
+            f"'{name}' has values outside 0..1.", "Scale or clamp the tensor to 0..1 first."
+        )
+    values = values.contiguous()
+    digest = hashlib.sha256(f"{tuple(values.shape)}".encode() + _tensor_to_bytes(values))
+    alpha = values[3].clone() if len(values) == 4 else None
+    return Photo(values[:3].clone(), alpha, digest.hexdigest(), name)
+
+
+def resize(photo: Photo, long_edge: int) -> Photo:
+    """Scale a photo so that its longer side has `long_edge` pixels; as it is if it has already.
+
+    Bicubic, antialiased. Colours are weighted with their opacity, so that what is hidden under
+    transparent pixels does not bleed over their edge.
+    """
+    width, height = fitted(*photo.size, long_edge)
+    if (width, height) == photo.size:
+        return photo
+
+    def scaled(planes: Tensor) -> Tensor:
+        (planes,) = functional.interpolate(
+            planes[None], size=(height, width), mode="bicubic", antialias=True
+        )
+        return planes.clamp_(0, 1)
+
+    pixels = scaled(photo.pixels)
+    if photo.alpha is None:
+        return replace(photo, pixels=pixels)
+    alpha = scaled(photo.alpha[None])
+    weighted = scaled(photo.pixels * photo.alpha) / alpha.clamp_min(1e-6)
+    pixels = torch.where(alpha > 1 / 512, weighted.clamp_(0, 1), pixels)
+    return replace(photo, pixels=pixels, alpha=alpha[0])
+
+
+def to_image(pixels: Tensor, alpha: Tensor | None = None) -> Image.Image:
+    """Return a picture of Pillow's: RGB, or RGBA if there is transparency.
+
+    Values are clamped to 0..1 and rounded to the nearest of 256 levels, a half to the even one.
+
+    Args:
+        pixels: (3, H, W), sRGB.
+        alpha: (H, W), 1 is opaque.
+
+    Raises:
+        OutputError: a value is not a number.
+    """
+    planes = pixels.detach().cpu()
+    if alpha is not None:
+        planes = torch.cat([planes, alpha.detach().cpu().to(planes.dtype)[None]])
+    if not bool(torch.isfinite(planes).all()):
+        raise OutputError(
+            "The picture holds values that are not numbers.", "Try a smaller step size."
+        )
+    levels = planes.clamp(0, 1).mul_(255).round_().to(torch.uint8).permute(1, 2, 0).contiguous()
+    height, width, channels = levels.shape
+    mode = "RGBA" if channels == 4 else "RGB"
+    return Image.frombytes(mode, (width, height), _tensor_to_bytes(levels))
+
+
+def encode(
+    pixels: Tensor,
+    suffix: str | os.PathLike[str] = ".png",
+    *,
+    alpha: Tensor | None = None,
+    recipe: str | None = None,
+) -> bytes:
+    """Return the bytes of a picture file: sRGB, profile included; the same input, the same bytes.
+
+    Args:
+        pixels: (3, H, W), sRGB in 0..1; rounded as `to_image` says.
+        suffix: ".png", or a file name that ends in it; it chooses the format.
+        alpha: (H, W), 1 is opaque. JPEG has no transparency: there it is laid on white.
+        recipe: JSON to carry in the file, see `dreamer.media.metadata`.
+
+    Raises:
+        UsageError: the suffix is not one that can be written.
+        OutputError: the picture or the recipe is more than the format holds.
+    """
+    row = formats.by_suffix(suffix)
+    check_size(suffix, pixels.shape[2], pixels.shape[1])
+    if alpha is not None and not row.alpha:
+        # White, as a page or a browser would show it; black would frame the dream.
+        pixels, alpha = pixels * alpha + (1 - alpha), None
+    image = to_image(pixels, alpha)
+    options = dict(row.options)
+    if recipe is not None:
+        options |= metadata.save_options(row.name, recipe)
+    buffer = io.BytesIO()
+    try:
+        image.save(buffer, row.name, icc_profile=_srgb_bytes(), **options)
+    except (OSError, ValueError) as error:
+        raise OutputError(
+            f"The {row.name} encoder failed: {error}.", "Write a .png instead."
+        ) from error
+    return buffer.getvalue()
+
+
+def save(
+    pixels: Tensor,
+    target: str | os.PathLike[str],
+    *,
+    alpha: Tensor | None = None,
+    recipe: str | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write a picture file in the format of its suffix, whole or not at all.
+
+    Args:
+        pixels: (3, H, W), sRGB in 0..1; rounded as `to_image` says.
+        target: the file; a missing folder is made.
+        alpha: (H, W), 1 is opaque. JPEG has no transparency: there it is laid on white.
+        recipe: JSON to carry in the file, see `dreamer.media.metadata`.
+        overwrite: whether a file that exists is replaced.
+
+    Raises:
+        UsageError, OutputError: as for `encode`; OutputError also if the file cannot be
+            written, or exists and `overwrite` is False.
+    """
+    # Encoded in memory first: Pillow's encoders lose the system's reason for a failed write.
+    data = encode(pixels, target, alpha=alpha, recipe=recipe)
+    with files.replacing(target, overwrite=overwrite) as stream:
+        stream.write(data)
+
+
+def _srgb_bytes() -> bytes:
+    """Return the sRGB profile to embed, with a fixed date: same picture, same bytes."""
+    profile = bytearray(decoding.srgb().tobytes())
+    profile[24:36] = bytes.fromhex("07e8 0001 0001 0000 0000 0000")  # 2024-01-01, ICC.1 7.2.8
+    return bytes(profile)
+
+
+def _hash_of_image(image: Image.Image) -> str:
+    digest = hashlib.sha256(f"{image.mode} {image.size}".encode())
+    digest.update(image.tobytes())
+    return digest.hexdigest()
+
+
+def _tensor_to_bytes(tensor: Tensor) -> bytes:
+    """Return the memory of a contiguous tensor on the CPU, without NumPy."""
+    flat = tensor.flatten().view(torch.uint8)
+    data = bytearray(flat.numel())
+    torch.frombuffer(data, dtype=torch.uint8).copy_(flat)
+    return bytes(data)
