@@ -6,19 +6,26 @@ other frames of an animation) comes back as notes for the user, never as silence
 
 from __future__ import annotations
 
-import io
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 
 import torch
-from PIL import Image, ImageCms
+from PIL import Image, ImageFile
 from torch import Tensor
 
 from dreamer.errors import InputError
-from dreamer.media import reading
+from dreamer.media import profiles, reading
 from dreamer.media.reading import Opened, guarded
 
-_NO_PROFILE = "its colour profile is damaged or does not fit it, and was ignored"
+Planes = tuple[Tensor, Tensor | None]
+"""Pixels (3, H, W) and transparency (H, W) or None, float32 in 0..1."""
+
+_BITS_LOST = "its 16-bit colours were read with 8 bits"
+_BITS_PER_SAMPLE = 258  # TIFF tags
+_PLANAR_CONFIGURATION = 284
 
 
 @dataclass(frozen=True)
@@ -37,62 +44,52 @@ def decode(opened: Opened) -> Decoded:
         InputError: its data is damaged or incomplete, or holds values that are no numbers.
     """
     notes: list[str] = []
-    image = opened.image
     with guarded(opened.label):
-        image.load()
-        turned = reading.orientation(image)
-        profile = image.info.get("icc_profile") or None
+        image = opened.image
+        plan = _low_byte_plan(image)
+        with _decoder_silenced(image):
+            image.load()
         # Phones store a preview as a second picture (MPO); to them it is still one photo.
         if getattr(image, "is_animated", False) and image.format != "MPO":
             notes.append(f"only one of its {getattr(image, 'n_frames', 2)} frames is used")
-    if turned is None:
-        notes.append("its EXIF data is damaged: it may be turned the wrong way")
-    planes = _deep_colour(opened, profile, notes) if _is_deep_png(opened) else None
-    if planes is None:
-        with guarded(opened.label):
-            planes = _grey_levels(image, notes) or _eight_bits(image, profile, notes)
-    pixels, alpha = (None if plane is None else _upright(plane, turned or 1) for plane in planes)
-    assert pixels is not None
+        turned = reading.orientation(image)
+        if turned is None:
+            notes.append("its EXIF data is damaged: it may be turned the wrong way")
+        pixels, alpha = (
+            _one_deep_channel(image, notes)
+            or _sixteen_bits(opened, plan, notes)
+            or _eight_bits(image, notes)
+        )
     if not bool(torch.isfinite(pixels).all()):
         raise InputError(
             f"{opened.label} holds values that are not numbers.",
             "Fill the missing values in first.",
         )
+    pixels = _upright(pixels, turned or 1)
+    alpha = None if alpha is None else _upright(alpha, turned or 1)
     return Decoded(pixels, alpha, tuple(notes))
 
 
-Planes = tuple[Tensor, Tensor | None]
-
-
-def _eight_bits(image: Image.Image, profile: bytes | None, notes: list[str]) -> Planes:
+def _eight_bits(image: Image.Image, notes: list[str]) -> Planes:
     """Decode what Pillow holds with 8 bits a channel: nearly everything."""
-    if image.format == "TIFF" and max(getattr(image, "tag_v2", {}).get(258, (8,))) > 8:
-        notes.append("its 16-bit colours were read with 8 bits")
     alpha = None
     if image.has_transparency_data:
-        grey = image.mode in ("L", "LA", "La", "1")
+        grey = image.mode in ("1", "L", "LA", "La")
         image = image.convert("RGBA")
-        alpha = _bytes_to_tensor(image.getchannel("A").tobytes(), torch.uint8)
-        alpha = alpha.view(image.height, image.width) / 255
+        alpha = _levels(image)[3] / 255
         # Back to grey, so that a profile for grey fits.
         image = image.getchannel("R") if grey else image.convert("RGB")
-    if image.mode == "1":
+    elif image.mode in ("1", "LA", "La"):
         image = image.convert("L")
     elif image.mode not in ("RGB", "L", "CMYK", "LAB"):
         image = image.convert("RGB")
-    if profile:
-        image = _to_srgb(image, profile, notes)
-    if image.mode == "LAB":
-        image = ImageCms.applyTransform(image, _lab_to_srgb())  # type: ignore[assignment]
-    return _from_rgb(image.convert("RGB")), alpha
+    image, fits = profiles.to_srgb(image)
+    if not fits:
+        notes.append(profiles.NOTE)
+    return _levels(image.convert("RGB")) / 255, alpha
 
 
-def _from_rgb(image: Image.Image) -> Tensor:
-    data = _bytes_to_tensor(image.tobytes(), torch.uint8)
-    return data.view(image.height, image.width, 3).permute(2, 0, 1).contiguous() / 255
-
-
-def _grey_levels(image: Image.Image, notes: list[str]) -> Planes | None:
+def _one_deep_channel(image: Image.Image, notes: list[str]) -> Planes | None:
     """Decode one channel of more than 8 bits; None if the picture is something else."""
     if image.mode.startswith("I"):
         data = _bytes_to_tensor(image.convert("I").tobytes(), torch.int32)
@@ -103,7 +100,7 @@ def _grey_levels(image: Image.Image, notes: list[str]) -> Planes | None:
     grey = data.view(image.height, image.width)
     alpha = None
     transparent = image.info.get("transparency")
-    if isinstance(transparent, int) and image.mode != "F":
+    if isinstance(transparent, int):
         alpha = (grey != transparent).float()
     if image.mode.startswith("I;16") or image.format in ("PNG", "PPM"):
         grey = grey / 65535
@@ -115,91 +112,84 @@ def _grey_levels(image: Image.Image, notes: list[str]) -> Planes | None:
     return grey.clamp(0, 1).expand(3, -1, -1).contiguous(), alpha
 
 
-def _is_deep_png(opened: Opened) -> bool:
-    """Whether it is a PNG with 16 bits and more than one channel, of which Pillow drops half."""
-    if opened.stream is None or opened.image.format != "PNG":
-        return False
-    opened.stream.seek(0)
-    header = opened.stream.read(26)
-    depth, colour_type = header[24], header[25]
-    return depth == 16 and colour_type != 0
+def _sixteen_bits(
+    opened: Opened, plan: list[ImageFile._Tile] | None, notes: list[str]
+) -> Planes | None:
+    """Decode 16-bit colour, of which Pillow keeps the high bytes; None if 8 bits have to do.
 
+    The low bytes come from decoding once more in the other byte order: then those are kept.
 
-def _deep_colour(opened: Opened, profile: bytes | None, notes: list[str]) -> Planes | None:
-    """Decode a 16-bit colour PNG with torchvision; None if 8 bits have to do, with a note."""
-    if profile and _transform(profile, "RGB") is not None:
-        # The colour engine as Pillow offers it works on 8 bits; right colours matter more.
-        notes.append("its 16-bit colours were read with 8 bits to apply its colour profile")
-        return None
-    assert opened.stream is not None
-    opened.stream.seek(0)
-    data = _bytes_to_tensor(opened.stream.read(), torch.uint8)
-    try:
-        # Seconds to import, and only these rare files need it.
-        from torchvision.io import ImageReadMode, decode_image
-
-        levels = decode_image(data, ImageReadMode.RGB_ALPHA)
-    except (ImportError, OSError, RuntimeError):
-        notes.append("its 16-bit colours were read with 8 bits: torchvision cannot decode it")
-        return None
-    pixels = levels.float() / torch.iinfo(levels.dtype).max
-    return pixels[:3].contiguous(), pixels[3] if opened.image.has_transparency_data else None
-
-
-def _to_srgb(image: Image.Image, profile: bytes, notes: list[str]) -> Image.Image:
-    """Convert a picture (RGB, L, CMYK or LAB) from its profile to sRGB."""
-    try:
-        space = ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile.xcolor_space.strip()
-        mode = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}[space]
-        if (image.mode, mode) == ("L", "RGB"):  # a grey photo tagged with the camera's profile
-            image = image.convert("RGB")
-        if image.mode != mode:
-            raise ValueError(f"a {space} profile on {image.mode} pixels")
-        transform = _transform(profile, mode)
-        if transform is None:
-            return image
-        return ImageCms.applyTransform(image, transform) or image
-    except (ImageCms.PyCMSError, OSError, KeyError, ValueError):
-        notes.append(_NO_PROFILE)
-        return image
-
-
-def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """Return the conversion to sRGB, or None if the profile is sRGB, whatever its maker calls it.
-
-    Such a picture keeps its bytes. The measure: of a grid of colours, none moves by more than
-    one level of 255, which is what rounding does.
+    Args:
+        opened: the picture, its high bytes decoded.
+        plan: how to decode it for its low bytes; None if that is not known.
+        notes: gets the reason if bits are lost.
     """
-    # Relative, with black point compensation: what photo editors do by default.
-    transform = ImageCms.buildTransform(
-        ImageCms.ImageCmsProfile(io.BytesIO(profile)),
-        srgb(),
-        mode,
-        "RGB",
-        renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
-        flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
-    )
-    if mode != "RGB":
-        return transform
-    levels = torch.arange(0, 256, 15, dtype=torch.uint8)
-    grid = torch.cartesian_prod(levels, levels, levels)
-    image = Image.frombytes("RGB", (len(grid), 1), bytes(grid.flatten().tolist()))
-    moved = ImageCms.applyTransform(image, transform)
-    assert moved is not None
-    difference = (_from_rgb(moved) - _from_rgb(image)).abs().max()
-    return None if float(difference) < 1.5 / 255 else transform
+    image = opened.image
+    if plan is None or opened.stream is None:
+        tags = getattr(image, "tag_v2", {})
+        if max(tags.get(_BITS_PER_SAMPLE, (8,))) > 8:
+            if tags.get(_PLANAR_CONFIGURATION) == 2 and image.format == "TIFF":
+                raise ValueError("16-bit colours in separate planes cannot be read")
+            notes.append(_BITS_LOST)
+        return None
+    if profiles.moves_colours(image):
+        # The colour engine as Pillow offers it works on 8 bits; right colours matter more.
+        notes.append(f"{_BITS_LOST}, to apply its colour profile")
+        return None
+    opened.stream.seek(0)
+    with Image.open(opened.stream, formats=(image.format or "",)) as low:
+        assert isinstance(low, ImageFile.ImageFile)
+        grey_alpha = plan[0].args == "RGBA"
+        low.tile = plan
+        with _decoder_silenced(low):
+            low.load()
+        low_bytes = _levels(low).to(torch.int32)
+    if grey_alpha:  # both bytes of both channels, in four channels
+        values = (low_bytes[0::2] * 256 + low_bytes[1::2])[[0, 0, 0, 1]]
+    else:
+        values = _levels(image).to(torch.int32) * 256 + low_bytes
+    alpha = values[3] / 65535 if len(values) == 4 else None
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, tuple):
+        alpha = (values != torch.tensor(transparent)[:, None, None]).any(0).float()
+    return values[:3] / 65535, alpha
 
 
-@cache
-def srgb() -> ImageCms.ImageCmsProfile:
-    """Return the sRGB profile."""
-    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+def _low_byte_plan(image: Image.Image) -> list[ImageFile._Tile] | None:
+    """Return how Pillow decodes a 16-bit colour picture, with the byte order swapped, or None."""
+    swapped = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
+    plan = []
+    for tile in getattr(image, "tile", []):
+        layout, *rest = tile.args if isinstance(tile.args, tuple) else (tile.args,)
+        if layout == "LA;16B":  # there is no such layout in the other order
+            layout = "RGBA"
+        elif layout and layout[:-1] in ("RGB;16", "RGBA;16", "RGBX;16"):
+            layout = layout[:-1] + swapped[layout[-1]]
+        else:
+            return None
+        plan.append(tile._replace(args=(layout, *rest) if rest else layout))
+    return plan or None
 
 
-@cache
-def _lab_to_srgb() -> ImageCms.ImageCmsTransform:
-    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
-    return ImageCms.buildTransform(lab, srgb(), "LAB", "RGB")
+@contextlib.contextmanager
+def _decoder_silenced(image: Image.Image) -> Iterator[None]:
+    """Keep what some decoders write on stderr, past Python, from there: our error names the file."""
+    if image.format not in ("TIFF", "HEIF"):
+        yield
+        return
+    try:
+        stderr = os.dup(2)
+    except OSError:  # closed, as in some services: nothing to keep clean
+        yield
+        return
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(null)
+        os.close(stderr)
 
 
 def _upright(plane: Tensor, turned: int) -> Tensor:
@@ -208,6 +198,12 @@ def _upright(plane: Tensor, turned: int) -> Tensor:
         plane = plane.transpose(-1, -2)
     flips = {2: [-1], 3: [-2, -1], 4: [-2], 6: [-1], 7: [-2, -1], 8: [-2]}.get(turned, [])
     return plane.flip(flips).contiguous() if flips else plane.contiguous()
+
+
+def _levels(image: Image.Image) -> Tensor:
+    """Return a picture of RGB, RGBA or L as uint8 (C, H, W)."""
+    data = _bytes_to_tensor(image.tobytes(), torch.uint8)
+    return data.view(image.height, image.width, -1).permute(2, 0, 1).contiguous()
 
 
 def _bytes_to_tensor(data: bytes, dtype: torch.dtype) -> Tensor:

@@ -51,13 +51,13 @@ FORMATS = (
         longest=16_383,
         options={"quality": 95, "alpha_quality": 100, "exact": True},
     ),
-    # By itself the encoder splits the picture by the number of CPU cores, and the bytes with it.
+    # Left alone, the encoder uses as many threads as there are cores, and its bytes depend on it.
     Format(
         "AVIF",
         (".avif",),
         alpha=True,
         longest=65_535,
-        options={"quality": 90, "subsampling": "4:4:4", "autotiling": False},
+        options={"quality": 90, "subsampling": "4:4:4", "autotiling": False, "max_threads": 4},
     ),
     Format(
         "TIFF",

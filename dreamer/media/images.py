@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dreamer.errors import InputError, OutputError
-from dreamer.media import decoding, files, formats, metadata, reading
+from dreamer.media import decoding, files, formats, metadata, profiles, reading
 from dreamer.media.formats import check_size, check_target
 from dreamer.media.reading import MAX_PIXELS, Source, fitted, probe
 
@@ -194,7 +194,7 @@ def encode(
         options |= metadata.save_options(row.name, recipe)
     buffer = io.BytesIO()
     try:
-        image.save(buffer, row.name, icc_profile=_srgb_bytes(), **options)
+        image.save(buffer, row.name, icc_profile=profiles.srgb_bytes(), **options)
     except (OSError, ValueError) as error:
         raise OutputError(
             f"The {row.name} encoder failed: {error}.", "Write a .png instead."
@@ -227,13 +227,6 @@ def save(
     data = encode(pixels, target, alpha=alpha, recipe=recipe)
     with files.replacing(target, overwrite=overwrite) as stream:
         stream.write(data)
-
-
-def _srgb_bytes() -> bytes:
-    """Return the sRGB profile to embed, with a fixed date: same picture, same bytes."""
-    profile = bytearray(decoding.srgb().tobytes())
-    profile[24:36] = bytes.fromhex("07e8 0001 0001 0000 0000 0000")  # 2024-01-01, ICC.1 7.2.8
-    return bytes(profile)
 
 
 def _hash_of_image(image: Image.Image) -> str:

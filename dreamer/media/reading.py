@@ -102,8 +102,11 @@ def guarded(label: str) -> Iterator[None]:
                 f"There is not enough memory to read {label}.", "Make it smaller first."
             ) from error
         except Exception as error:
+            # What decoders say is for programmers; only the system's reasons help a user.
+            if isinstance(error, OSError) and error.errno:
+                raise _unreadable(label, error) from error
             raise InputError(
-                f"{label} is damaged or incomplete: {_one_line(error)}.",
+                f"{label} is damaged or incomplete.",
                 "Get the file again, or open and save it in another program.",
             ) from error
         finally:
@@ -177,9 +180,7 @@ def _open(path: str | os.PathLike[str], label: str) -> IO[bytes]:
             f"{label} may not be read: permission was denied.", "Check its permissions."
         ) from error
     except (OSError, ValueError) as error:
-        raise InputError(
-            f"{label} cannot be read: {_one_line(error)}.", "Check the name and the disk."
-        ) from error
+        raise _unreadable(label, error) from error
 
 
 def _identify(stream: IO[bytes], label: str) -> Image.Image:
@@ -224,7 +225,6 @@ def _refuse_size(header: Opened, max_pixels: int) -> None:
         raise InputError(f"{header.label} has no pixels: {width}x{height}.", "Get the file again.")
 
 
-def _one_line(error: Exception) -> str:
-    """Return what an exception says, fit for the middle of a message."""
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(shown(text).split()).rstrip(".")
+def _unreadable(label: str, error: OSError | ValueError) -> InputError:
+    reason = getattr(error, "strerror", None) or str(error)
+    return InputError(f"{label} cannot be read: {reason}.", "Check the name and the disk.")
