@@ -1,0 +1,61 @@
+"""The coarse-to-fine pyramid of sizes."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+Size = tuple[int, int]
+
+
+def plan(
+    size: Size, scale: float, *, count: int | None, coarsest: int, minimum: int
+) -> tuple[Size, ...]:
+    """List the octaves' sizes, coarse to fine; the last is `size`.
+
+    Args:
+        size: height and width of the full picture, px.
+        scale: each octave is this many times smaller than the next, more than 1.
+        count: how many octaves; None takes as many as bring the shorter side near `coarsest`,
+            so that a large picture gets the same composition as a small one.
+        coarsest: see `count`, px.
+        minimum: the shortest side that the network takes, px. Octaves below it are left out.
+
+    Returns:
+        At least one `(height, width)`, strictly growing.
+    """
+    short = min(size)
+    if count is None:
+        count = 1 + max(0, round(math.log(short / coarsest) / math.log(scale)))
+    sizes = [size]
+    for octave in range(1, count):
+        factor = scale**octave
+        smaller = (max(1, round(size[0] / factor)), max(1, round(size[1] / factor)))
+        if min(smaller) < minimum or smaller == sizes[-1]:
+            break
+        sizes.append(smaller)
+    return tuple(reversed(sizes))
+
+
+def steps(finest: int, coarse_steps: float, octaves: int) -> tuple[int, ...]:
+    """List the steps of each octave, coarse to fine, in a geometric progression.
+
+    Composition is decided on the coarse octaves, where steps cost little.
+
+    Args:
+        finest: steps on the finest octave.
+        coarse_steps: how many times more steps the coarsest octave takes.
+        octaves: how many there are.
+    """
+    if octaves == 1:
+        return (finest,)
+    return tuple(round(finest * coarse_steps ** (k / (octaves - 1))) for k in range(octaves))[::-1]
+
+
+def resample(picture: Tensor, size: Size) -> Tensor:
+    """Resample `(N, C, H, W)` bicubically; antialiased when it shrinks, untouched at its size."""
+    if picture.shape[2:] == size:
+        return picture
+    return F.interpolate(picture, size=size, mode="bicubic", align_corners=False, antialias=True)

@@ -1,0 +1,146 @@
+"""A trained network, frozen: what the rest of the program sees of it."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from dreamer.errors import NetworkError
+from dreamer.networks import rows, weights
+from dreamer.networks.rows import LOGITS, Row, Weights
+
+if TYPE_CHECKING:
+    from dreamer.networks.efficientnet_lite import EfficientNetLite
+
+KEPT_CUTS = 8
+
+
+class Features(nn.Module):
+    """A network cut after the deepest of the wanted layers.
+
+    Args:
+        body: maps normalised pixels to `(N, C, h, w)` by layer name.
+        row: the network's row.
+        published: the weights' row, for the normalisation.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, body: nn.Module, row: Row, published: Weights) -> None:
+        super().__init__()
+        self.body = body
+        self.row = row
+        self.register_buffer("mean", torch.tensor(published.mean).view(1, 3, 1, 1), False)
+        self.register_buffer("std", torch.tensor(published.std).view(1, 3, 1, 1), False)
+        self.eval()
+
+    def forward(self, pixels: Tensor) -> dict[str, Tensor]:
+        """Return what the wanted layers respond.
+
+        Args:
+            pixels: RGB in 0 to 1, `(N, 3, H, W)`, neither side below the row's minimum. Gradients
+                flow to it, and to nothing else.
+
+        Returns:
+            `(N, C, h, w)` by layer name; `(N, 1000, 1, 1)` for "logits".
+        """
+        self.row.check_size(pixels.shape[3], pixels.shape[2], "The picture")
+        x = (pixels - self.mean) / self.std
+        activations: dict[str, Tensor] = self.body(x.contiguous(memory_format=torch.channels_last))
+        return activations
+
+
+class Network:
+    """A network with its weights, frozen and in evaluation mode.
+
+    Attributes:
+        row: what is known about it.
+        published: the row of its weights; with a local checkpoint, of the default ones, whose
+            normalisation it shares.
+        weights_sha256: SHA-256 of the weights' file; "random:SEED" for random weights.
+    """
+
+    def __init__(
+        self,
+        row: Row,
+        published: Weights,
+        weights_sha256: str,
+        cut: Callable[[Sequence[str]], nn.Module],
+        device: torch.device,
+    ) -> None:
+        self.row = row
+        self.published = published
+        self.weights_sha256 = weights_sha256
+        self.device = device
+        self._cut = cut
+        self._cuts: OrderedDict[tuple[str, ...], Features] = OrderedDict()
+
+    def __repr__(self) -> str:
+        return f"Network({self.row.name}, {self.weights_sha256[:8]}, {self.device})"
+
+    def features(self, layers: Sequence[str]) -> Features:
+        """Cut the network after the deepest of `layers`; the weights are shared by all cuts.
+
+        Args:
+            layers: names or aliases; the activations come under the row's own names. `UsageError`
+                for an unknown one.
+        """
+        wanted = {self.row.layer(name).name for name in layers}
+        key = tuple(layer.name for layer in self.row.layers if layer.name in wanted)
+        if not key:
+            raise ValueError("a network is cut after at least one layer")
+        if key not in self._cuts:
+            self._cuts[key] = Features(self._cut(key), self.row, self.published).to(self.device)
+            if len(self._cuts) > KEPT_CUTS:
+                self._cuts.popitem(last=False)
+        self._cuts.move_to_end(key)
+        return self._cuts[key]
+
+
+class _LiteCut(nn.Module):
+    """The embedded network up to the deepest of some layers."""
+
+    def __init__(self, network: EfficientNetLite, layers: Sequence[str]) -> None:
+        super().__init__()
+        self.network = network
+        self.layers = tuple(layers)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return self.network(x, self.layers)  # type: ignore[no-any-return]
+
+
+def load(
+    name: str,
+    *,
+    weights: str | Path | None = None,
+    offline: bool = False,
+    device: str | torch.device = "cpu",
+    random_seed: int | None = None,
+) -> Network:
+    """Load a network, fetching its weights if they are not on this machine.
+
+    Args:
+        name: a row's name.
+        weights: the name of published weights, or a local checkpoint; None for the default.
+        offline: never fetch.
+        device: where to put it.
+        random_seed: take random weights instead of trained ones: for tests and benchmarks.
+
+    Raises:
+        UsageError: an unknown network, or unknown weights.
+        NetworkError: the weights cannot be had, or are not of this network.
+        OutputError: the cache cannot be written.
+    """
+    row = rows.row(name)
+    path, published = _choose(row, weights)
+    if random_seed is not None:
+        digest, build = f"random:{random_seed}", _lite if row.embedded else _torchvision
+        cut = build(row, published, None, random_seed)
+    ...
+    raise NotImplementedError

@@ -1,0 +1,37 @@
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def photos() -> Path:
+    """The folder of real photos that scikit-image carries (read without importing it)."""
+    found = importlib.util.find_spec("skimage")
+    assert found is not None
+    assert found.origin is not None
+    return Path(found.origin).parent / "data"
+
+
+@pytest.fixture(scope="session")
+def astronaut(photos: Path) -> Path:
+    """512x512, a face and a flag."""
+    return photos / "astronaut.png"
+
+
+@pytest.fixture(scope="session")
+def chelsea(photos: Path) -> Path:
+    """451x300, a cat."""
+    return photos / "chelsea.png"
+
+
+@pytest.fixture(scope="session")
+def coffee(photos: Path) -> Path:
+    """600x400, a cup on a table."""
+    return photos / "coffee.png"
+
+
+@pytest.fixture(scope="session")
+def rocket(photos: Path) -> Path:
+    """640x427, a JPEG: a launch at night, large plain areas."""
+    return photos / "rocket.jpg"
