@@ -52,18 +52,24 @@ class Octaves(Section):
     """The coarse-to-fine pyramid."""
 
     count: int = Field(
-        default=4,
-        ge=1,
+        default=0,
+        ge=0,
         le=16,
-        description="Number of scales, from the coarsest to the full size.",
+        description="Number of scales; 0 takes as many as reach down to `coarsest`.",
         json_schema_extra={"flag": "--octaves"},
     )
     scale: float = Field(
-        default=1.4,
+        default=1.5,
         ge=1.05,
         le=4.0,
         description="How many times larger each scale is than the one before.",
         json_schema_extra={"flag": "--octave-scale"},
+    )
+    coarsest: int = Field(
+        default=150,
+        ge=16,
+        le=4096,
+        description="Shorter side of the coarsest scale, in pixels.",
     )
 
 
@@ -71,59 +77,106 @@ class Ascent(Section):
     """The gradient ascent on each octave."""
 
     steps: int = Field(
-        default=10,
+        default=8,
         ge=0,
-        le=10_000,
-        description="Steps on each octave.",
+        le=10000,
+        description="Steps on the full-size octave.",
         json_schema_extra={"flag": "--steps"},
     )
+    coarse_steps: float = Field(
+        default=2.0,
+        ge=0.1,
+        le=20.0,
+        description="How many times more steps the coarsest octave takes.",
+    )
     step_size: float = Field(
-        default=0.02,
+        default=0.027,
         ge=0.0,
         le=1.0,
         description="How far one step moves the picture; 0 leaves it as it is.",
         json_schema_extra={"flag": "--step-size"},
     )
-    jitter: float = Field(
+    strength: float = Field(
         default=1.0,
         ge=0.0,
-        le=8.0,
-        description="Random shift of each step, in strides of the deepest layer.",
+        le=10.0,
+        description="Multiplies the step size: 0 is the photo, 1 the preset as it is.",
+        json_schema_extra={"flag": "--strength"},
+    )
+    decay: float = Field(
+        default=0.0,
+        ge=0.0,
+        le=1.0,
+        description="Share of the step size that is gone by the last step of an octave.",
+    )
+    momentum: float = Field(
+        default=0.5,
+        ge=0.0,
+        le=0.95,
+        description="How much of the last direction each step keeps.",
+    )
+
+
+class View(Section):
+    """The random views that the network is shown."""
+
+    jitter: int = Field(
+        default=16,
+        ge=0,
+        le=256,
+        description="Range of the random shift of each step, in pixels.",
         json_schema_extra={"flag": "--jitter"},
     )
     rotate: float = Field(
-        default=0.0,
+        default=7.0,
         ge=0.0,
         le=180.0,
         description="Largest random rotation of each step, in degrees.",
     )
     zoom: float = Field(
-        default=0.0,
+        default=0.1,
         ge=0.0,
         le=0.9,
         description="Largest random change of scale of each step, as a share.",
     )
-    smooth: float = Field(
-        default=1.0,
-        ge=0.0,
+
+
+class Gradient(Section):
+    """What is made of the gradient before it moves the picture."""
+
+    tilt: float = Field(
+        default=1.5,
+        ge=0.5,
         le=4.0,
-        description="How strongly fine detail is held back in the gradient.",
+        description="How many times stronger each coarser band is than the next finer one.",
+    )
+    grain: float = Field(
+        default=0.6,
+        ge=0.0,
+        le=1.0,
+        description="Share that is left of the finest band.",
+    )
+    decorrelate: float = Field(
+        default=0.5,
+        ge=0.0,
+        le=1.0,
+        description="How much colours move together, as in photographs.",
     )
 
 
 class Colour(Section):
     """What may happen to the photo's colours."""
 
-    mode: Literal["free", "luma", "keep"] = Field(
+    mode: Literal["free", "keep", "luma"] = Field(
         default="free",
-        description="free: colours dream too; luma: only lightness; keep: chroma held near.",
+        description="free: colours dream too; keep: they stay near the photo; luma: only light changes.",
         json_schema_extra={"flag": "--color"},
     )
     hold: float = Field(
-        default=0.0,
+        default=0.03,
         ge=0.0,
         le=1.0,
-        description="How firmly `keep` holds the chroma; 1 is the photo's.",
+        description="Share of the drift in broad light and colour that each step takes back.",
     )
 
 
@@ -156,6 +209,8 @@ class Settings(Section):
     )
     octaves: Octaves = Field(default_factory=Octaves, description="The coarse-to-fine pyramid.")
     ascent: Ascent = Field(default_factory=Ascent, description="The gradient ascent.")
+    view: View = Field(default_factory=View, description="The random views.")
+    gradient: Gradient = Field(default_factory=Gradient, description="The gradient's shape.")
     colour: Colour = Field(default_factory=Colour, description="The photo's colours.")
     mix: Mix = Field(default_factory=Mix, description="The photo in the result.")
 

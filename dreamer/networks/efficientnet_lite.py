@@ -221,4 +221,5 @@ def build(name: str, state_dict: Mapping[str, Tensor]) -> EfficientNetLite:
     for parameter in ("weight", "bias"):
         folded[f"classifier.{parameter}"] = state_dict[f"_fc.{parameter}"]
     network.load_state_dict(folded, assign=True)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network.requires_grad_(False).eval()

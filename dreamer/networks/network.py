@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from dreamer.errors import NetworkError
-from dreamer.networks import rows, weights
-from dreamer.networks.rows import LOGITS, Row, Weights
+from dreamer.networks import rows
+from dreamer.networks import weights as files
+from dreamer.networks.rows import Row, Weights
 
 if TYPE_CHECKING:
     from dreamer.networks.efficientnet_lite import EfficientNetLite
 
 KEPT_CUTS = 8
+# Keeps of a network what some layers need: names of layers -> normalised pixels -> activations.
+Cut: TypeAlias = Callable[[Sequence[str]], nn.Module]
 
 
 class Features(nn.Module):
@@ -71,7 +74,7 @@ class Network:
         row: Row,
         published: Weights,
         weights_sha256: str,
-        cut: Callable[[Sequence[str]], nn.Module],
+        cut: Cut,
         device: torch.device,
     ) -> None:
         self.row = row
@@ -138,9 +141,73 @@ def load(
         OutputError: the cache cannot be written.
     """
     row = rows.row(name)
-    path, published = _choose(row, weights)
+    published, path = _choose(row, weights)
     if random_seed is not None:
-        digest, build = f"random:{random_seed}", _lite if row.embedded else _torchvision
-        cut = build(row, published, None, random_seed)
-    ...
-    raise NotImplementedError
+        digest = f"random:{random_seed}"
+        cut = _randomised(row, published, random_seed)
+    else:
+        if path is None:
+            path = files.fetch(row, published, offline=offline)
+            digest = files.verify(row, published)
+        else:
+            digest = files.sha256(path)
+        cut = _trained(row, published, path)
+    return Network(row, published, digest, cut, torch.device(device))
+
+
+def _choose(row: Row, weights: str | Path | None) -> tuple[Weights, Path | None]:
+    """Tell a file from a name: a file has one of the suffixes of checkpoints, or a folder."""
+    if weights is None:
+        return row.published(), None
+    path = Path(weights)
+    if isinstance(weights, Path) or path.suffix.lower() in files.SUFFIXES or len(path.parts) > 1:
+        return row.published(), path
+    return row.published(weights), None
+
+
+def _trained(row: Row, published: Weights, path: Path) -> Cut:
+    state = files.read(path)
+    if row.embedded:
+        return partial(_LiteCut, _trained_lite(row, state, path))
+    from dreamer.networks import zoo
+
+    network = zoo.skeleton(row, published)
+    files.fill(network, state, row, path)
+    return _torchvision(network, row, published)
+
+
+def _trained_lite(row: Row, state: Mapping[str, Tensor], path: Path) -> EfficientNetLite:
+    from dreamer.networks import efficientnet_lite
+
+    try:
+        return efficientnet_lite.build(row.name, state)
+    except KeyError as error:
+        raise files.mismatch(row, path, "missing", [str(error.args[0])]) from error
+    except RuntimeError as error:
+        reasons = [line.strip() for line in str(error).splitlines()[1:]] or [str(error)]
+        raise files.mismatch(row, path, "differing", reasons) from error
+
+
+def _randomised(row: Row, published: Weights, seed: int) -> Cut:
+    if not row.embedded:
+        from dreamer.networks import zoo
+
+        return _torchvision(zoo.randomised(row, published, seed), row, published)
+    from dreamer.networks import efficientnet_lite
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = efficientnet_lite.EfficientNetLite(row.name)
+        for name, module in network.named_modules():
+            if isinstance(module, nn.Conv2d):
+                # Only the projections have no ReLU after them.
+                kind = "linear" if name.endswith("project") else "relu"
+                nn.init.kaiming_normal_(module.weight, nonlinearity=kind)
+    return partial(_LiteCut, network.requires_grad_(False).eval())
+
+
+def _torchvision(network: nn.Module, row: Row, published: Weights) -> Cut:
+    from dreamer.networks import zoo
+
+    network = zoo.fold(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return partial(zoo.cut, network, row, published)

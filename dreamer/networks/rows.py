@@ -225,4 +225,3 @@ def row(name: str) -> Row:
 
 def _weights(entry: Mapping[str, Any]) -> Weights:
     return Weights(**{**entry, "mean": tuple(entry["mean"]), "std": tuple(entry["std"])})
-

@@ -145,7 +145,11 @@ def survey_torchvision(name: str) -> dict[str, Any]:
         if id(x) in names:
             aliases[path] = names[id(x)]
             continue
-        if called[path] > 1 or path in trace.folded or isinstance(network.get_submodule(path), PASSED_OVER):
+        if (
+            called[path] > 1
+            or path in trace.folded
+            or isinstance(network.get_submodule(path), PASSED_OVER)
+        ):
             continue
         if axis == "nhwc" and its_axis == "nchw" and x.ndim == 4:
             continue  # the few maps that are laid out otherwise than the rest

@@ -16,12 +16,12 @@ import sys
 import tempfile
 import urllib.error
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dreamer.errors import InputError, NetworkError, OutputError
+from dreamer.errors import NetworkError, OutputError
 from dreamer.networks.rows import Row, Weights
 
 if TYPE_CHECKING:
@@ -125,6 +125,13 @@ def _download(weights: Weights, target: Path) -> None:
 @contextlib.contextmanager
 def _explained(what: str, url: str, target: Path) -> Iterator[None]:
     """Turn whatever goes wrong in a fetch into an error that says what to do."""
+
+    def unreachable(error: Exception) -> NetworkError:
+        return NetworkError(
+            f"{what} could not be fetched from {url}: {getattr(error, 'reason', error)}.",
+            f"Check the connection, or set {MIRROR_VARIABLE} to a mirror of {PUBLISHED_AT}",
+        )
+
     try:
         yield
     except RuntimeError as error:  # how torch.hub reports a wrong hash, as of a cut connection
@@ -132,12 +139,8 @@ def _explained(what: str, url: str, target: Path) -> Iterator[None]:
             f"{what} arrived damaged from {url}: {error}.",
             "Try again; if it goes on, the connection or the mirror alters the file.",
         ) from error
-    except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
-        reason = getattr(error, "reason", None) or error
-        raise NetworkError(
-            f"{what} could not be fetched from {url}: {reason}.",
-            f"Check the connection, or set {MIRROR_VARIABLE} to a mirror of {PUBLISHED_AT}",
-        ) from error
+    except (urllib.error.URLError, HTTPException, TimeoutError) as error:
+        raise unreachable(error) from error
     except ValueError as error:  # an address of no known kind
         raise NetworkError(
             f"{what} cannot be fetched from '{url}': {error}.",
@@ -149,8 +152,10 @@ def _explained(what: str, url: str, target: Path) -> Iterator[None]:
                 f"There is no room for {target}: {error.strerror}.",
                 "Free some space, or set TORCH_HOME to a folder on another disk.",
             ) from error
+        if error.filename is None:  # not about a file here: the connection broke
+            raise unreachable(error) from error
         raise OutputError(
-            f"{target} cannot be written: {error.strerror or error}.",
+            f"{target} cannot be written: {error.strerror}.",
             "Make its folder writable, or set TORCH_HOME to another folder.",
         ) from error
 
@@ -185,20 +190,19 @@ def verify(row: Row, weights: Weights) -> str:
     return digest
 
 
-def read(path: Path) -> tuple[dict[str, Tensor], str]:
+def read(path: Path) -> dict[str, Tensor]:
     """Read a state dict: `.pth` or `.pt` (tensors only, never code), or `.safetensors`.
 
     A dict of `{"state_dict": ...}` or `{"model": ...}` is opened, and the "module." that
     `DataParallel` puts before every name is removed. Half precision becomes float32.
 
     Returns:
-        The tensors by name, on the CPU, and the file's SHA-256.
+        The tensors by name, on the CPU.
 
     Raises:
         NetworkError: the file cannot be read, holds something else than tensors, or a tensor has
             a value that is not finite.
     """
-    digest = sha256(path)
     if path.suffix.lower() not in SUFFIXES:
         raise NetworkError(
             f"{path} is not a checkpoint: its name ends in '{path.suffix}'.",
@@ -213,7 +217,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], str]:
                     f"{path} has values in '{name}' that are not numbers (NaN or infinite).",
                     "Use another checkpoint; this one was saved after its training diverged.",
                 )
-    return tensors, digest
+    return tensors
 
 
 def _read_torch(path: Path) -> dict[str, Tensor]:
@@ -278,9 +282,7 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], row: Row, path: Path) 
 
     known = network.state_dict()
     given = OrderedDict(
-        (_modern(name), tensor)
-        for name, tensor in state.items()
-        if not name.startswith(AUXILIARY)
+        (_modern(name), tensor) for name, tensor in state.items() if not name.startswith(AUXILIARY)
     )
     for name in known:
         if name.endswith("num_batches_tracked"):  # older files lack it, and only training needs it
@@ -293,12 +295,12 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], row: Row, path: Path) 
         if name in given and given[name].shape != known[name].shape
     ]
     if shapes:
-        raise _mismatch(row, path, "differing", shapes)
+        raise mismatch(row, path, "differing", shapes)
     missing, unexpected = network.load_state_dict(given, strict=False, assign=True)
     if missing:
-        raise _mismatch(row, path, "missing", missing)
+        raise mismatch(row, path, "missing", missing)
     if unexpected:
-        raise _mismatch(row, path, "unknown", unexpected)
+        raise mismatch(row, path, "unknown", unexpected)
     network.requires_grad_(False)
 
 
@@ -313,7 +315,15 @@ def _modern(name: str) -> str:
     return block + found + rest
 
 
-def _mismatch(row: Row, path: Path, kind: str, names: list[str]) -> NetworkError:
+def mismatch(row: Row, path: Path, kind: str, names: Sequence[str]) -> NetworkError:
+    """Build the error for a checkpoint of another architecture.
+
+    Args:
+        row: the network it was to be loaded into.
+        path: the checkpoint.
+        kind: what is wrong with the parameters: "missing", "unknown" or "differing".
+        names: the parameters; the first few are shown.
+    """
     more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return NetworkError(
         f"{path} is no checkpoint of {row.name}: {kind}: {', '.join(names[:SHOWN])}{more}.",
