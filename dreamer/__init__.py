@@ -1,3 +1,35 @@
-"""Dreams and feature visualizations from a trained image network."""
+"""Dreams and feature visualizations from a trained image network.
+
+`dreamer.dream("photo.jpg", preset="eyes").save("out.png")`
+
+Importing the package imports nothing heavy; torch comes with the first use of `dream`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dreamer.errors import DreamerError
+
+if TYPE_CHECKING:
+    from dreamer.api import dream
+    from dreamer.networks.network import load as load_network
+    from dreamer.render.still import Dream
 
 __version__ = "0.1.0"
+__all__ = ["Dream", "DreamerError", "__version__", "dream", "load_network"]
+
+_HOMES = {
+    "dream": ("dreamer.api", "dream"),
+    "Dream": ("dreamer.render.still", "Dream"),
+    "load_network": ("dreamer.networks.network", "load"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'dreamer' has no attribute '{name}'")
+    from importlib import import_module
+
+    module, attribute = _HOMES[name]
+    return getattr(import_module(module), attribute)

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dreamer.core import colour, gradients, octaves
+from dreamer.core import colour, gradients
 from dreamer.core.canvas import Canvas, PixelCanvas
 from dreamer.core.objectives import Activations, Objective
+from dreamer.core.resampling import resample
 from dreamer.core.transforms import View
 
 Network = Callable[[Tensor], Activations]
@@ -105,12 +106,12 @@ def dream(
         A `Step` after each step. With no steps or a step size of 0 the picture is the photo.
     """
     canvas: Canvas = PixelCanvas(
-        octaves.resample(photo, plan.sizes[0]).clamp(0, 1), together=plan.chroma == 0
+        resample(photo, plan.sizes[0]).clamp(0, 1), together=plan.chroma == 0
     )
     work = 0
     for octave, (size, steps) in enumerate(zip(plan.sizes, plan.steps, strict=True)):
         if octave > 0:
-            canvas = canvas.onto(octaves.resample(photo, size).clamp(0, 1))
+            canvas = canvas.onto(resample(photo, size).clamp(0, 1))
         random = generator(seed, octave)
         if octave == 0:
             objective = balance(canvas, network, objective, plan.view, generator(seed, -1))

@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from dreamer.core import gradients, octaves
+from dreamer.core import resampling
 
 
 class Canvas(Protocol):
@@ -61,12 +61,12 @@ class PixelCanvas:
     def settle(self, hold: float) -> None:
         """Pull the broad light and colour back towards the photo's by a share of `hold`."""
         if hold > 0:
-            self.difference = self.difference - hold * gradients.lowpass(self.difference)
+            self.difference = self.difference - hold * resampling.lowpass(self.difference)
 
     def onto(self, base: Tensor) -> PixelCanvas:
         """Carry the dreamed difference to another size of the same photo."""
         size = (base.shape[2], base.shape[3])
-        return PixelCanvas(base, octaves.resample(self.difference, size), together=self.together)
+        return PixelCanvas(base, resampling.resample(self.difference, size), together=self.together)
 
 
 def soft_clip(base: Tensor, difference: Tensor, *, together: bool = False) -> Tensor:

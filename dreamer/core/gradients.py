@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from dreamer.core.resampling import enlarge
+
 BANDS = 5
 SMALLEST_BAND = 4
 _TINY = 1e-20
@@ -36,7 +38,7 @@ def laplacian(picture: Tensor, bands: int = BANDS) -> list[Tensor]:
             align_corners=False,
             antialias=True,
         )
-        pyramid.append(picture - _enlarge(coarser, picture))
+        pyramid.append(picture - enlarge(coarser, picture))
         picture = coarser
     return [*pyramid, picture]
 
@@ -45,7 +47,7 @@ def merge(pyramid: list[Tensor]) -> Tensor:
     """Add the bands of `laplacian` together again."""
     picture = pyramid[-1]
     for band in pyramid[-2::-1]:
-        picture = _enlarge(picture, band).add_(band)
+        picture = enlarge(picture, band).add_(band)
     return picture
 
 
@@ -76,19 +78,6 @@ def condition(gradient: Tensor, tilt: float, grain: float) -> Tensor:
 def rms(values: Tensor) -> Tensor:
     """Root mean square of all values, kept from zero so that it can be divided by."""
     return values.square().mean().add(_TINY).sqrt()
-
-
-def _enlarge(picture: Tensor, like: Tensor) -> Tensor:
-    return F.interpolate(picture, size=like.shape[2:], mode="bilinear", align_corners=False)
-
-
-def lowpass(picture: Tensor, cells: int = 32) -> Tensor:
-    """What is left of `(N, C, H, W)` when its longer side is seen through `cells` cells."""
-    height, width = picture.shape[2:]
-    scale = cells / max(height, width)
-    size = (max(1, round(height * scale)), max(1, round(width * scale)))
-    small = F.interpolate(picture, size=size, mode="area")
-    return _enlarge(small, picture)
 
 
 def is_zero(gradient: Tensor) -> bool:

@@ -1,11 +1,8 @@
-"""The coarse-to-fine pyramid of sizes."""
+"""The coarse-to-fine plan: the sizes of the octaves and their steps. Arithmetic only."""
 
 from __future__ import annotations
 
 import math
-
-from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 
 Size = tuple[int, int]
 
@@ -16,7 +13,7 @@ def plan(
     """List the octaves' sizes, coarse to fine; the last is `size`.
 
     Args:
-        size: height and width of the full picture, px.
+        size: width and height of the full picture, px.
         scale: each octave is this many times smaller than the next, more than 1.
         count: how many octaves; None takes as many as bring the shorter side near `coarsest`,
             so that a large picture gets the same composition as a small one.
@@ -24,7 +21,7 @@ def plan(
         minimum: the shortest side that the network takes, px. Octaves below it are left out.
 
     Returns:
-        At least one `(height, width)`, strictly growing.
+        At least one `(width, height)`, strictly growing.
     """
     short = min(size)
     if count is None:
@@ -52,10 +49,3 @@ def steps(finest: int, coarse_steps: float, octaves: int) -> tuple[int, ...]:
     if octaves == 1:
         return (finest,)
     return tuple(round(finest * coarse_steps ** (k / (octaves - 1))) for k in range(octaves))[::-1]
-
-
-def resample(picture: Tensor, size: Size) -> Tensor:
-    """Resample `(N, C, H, W)` bicubically; antialiased when it shrinks, untouched at its size."""
-    if picture.shape[2:] == size:
-        return picture
-    return F.interpolate(picture, size=size, mode="bicubic", align_corners=False, antialias=True)

@@ -141,7 +141,7 @@ def load(
         OutputError: the cache cannot be written.
     """
     row = rows.row(name)
-    published, path = _choose(row, weights)
+    published, path = choose_weights(row, weights)
     if random_seed is not None:
         digest = f"random:{random_seed}"
         cut = _randomised(row, published, random_seed)
@@ -155,7 +155,7 @@ def load(
     return Network(row, published, digest, cut, torch.device(device))
 
 
-def _choose(row: Row, weights: str | Path | None) -> tuple[Weights, Path | None]:
+def choose_weights(row: Row, weights: str | Path | None) -> tuple[Weights, Path | None]:
     """Tell a file from a name: a file has one of the suffixes of checkpoints, or a folder."""
     if weights is None:
         return row.published(), None
@@ -200,14 +200,14 @@ def _randomised(row: Row, published: Weights, seed: int) -> Cut:
         network = efficientnet_lite.EfficientNetLite(row.name)
         for name, module in network.named_modules():
             if isinstance(module, nn.Conv2d):
-                # Only the projections have no ReLU after them.
-                kind = "linear" if name.endswith("project") else "relu"
-                nn.init.kaiming_normal_(module.weight, nonlinearity=kind)
+                nn.init.kaiming_normal_(module.weight)
+                if name.endswith("project"):  # no ReLU follows that would halve the power
+                    module.weight.data.mul_(0.5**0.5)
     return partial(_LiteCut, network.requires_grad_(False).eval())
 
 
 def _torchvision(network: nn.Module, row: Row, published: Weights) -> Cut:
     from dreamer.networks import zoo
 
-    network = zoo.fold(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = zoo.fold(network).to(memory_format=torch.channels_last)
     return partial(zoo.cut, network, row, published)

@@ -7,6 +7,7 @@ without memory, on the `meta` device, so it takes a minute and fetches nothing.
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
@@ -29,7 +30,7 @@ LICENCES = {
     "https://github.com/facebookresearch/SWAG/blob/main/LICENSE": "CC-BY-NC-4.0",
 }
 # What the published files expect, where torchvision would convert in the network itself.
-STATISTICS = {name: ((0.5,) * 3, (0.5,) * 3) for name in zoo.BUILDER_OPTIONS}
+STATISTICS = dict.fromkeys(zoo.BUILDER_OPTIONS, ((0.5,) * 3, (0.5,) * 3))
 # Recipes with mixed and erased pictures classify better; the plainer first ones are what the
 # field's dreams are made with. The non-commercial ones come last, the smaller window first.
 PREFERENCE = ("V1", "V2", "FEATURES", "SWAG_LINEAR_V1", "SWAG_E2E_V1")
@@ -130,7 +131,8 @@ def survey_torchvision(name: str) -> dict[str, Any]:
     network = zoo.skeleton(stub, stub.weights[0]).to("meta")
     for module in network.modules():
         if hasattr(module, "inplace"):
-            module.inplace = False  # else the activation and its input are one tensor
+            # Else the activation and its input are one tensor.
+            module.inplace = False  # type: ignore[assignment]
     height, width = (window, window) if window else (384, 512)
     trace, logits = run(network, height, width)
     axes = [layout(x, height, width) for _, x, _ in trace.outputs]
@@ -190,12 +192,7 @@ def shape(x: Tensor, axis: str, height: int) -> tuple[int, int]:
     stride = height / rows
     # Unpadded convolutions lose a few rows; strides are powers of two all the same, but for the
     # patches of a vision transformer, which divide its window.
-    return channels, int(stride) if stride.is_integer() else nearest_power(stride)
-
-
-def nearest_power(stride: float) -> int:
-    """Return the power of two nearest to `stride`."""
-    return min((2**n for n in range(8)), key=lambda power: abs(power - stride))
+    return channels, int(stride) if stride.is_integer() else 1 << round(math.log2(stride))
 
 
 def run(network: nn.Module, height: int, width: int) -> tuple[Trace, Tensor]:

@@ -71,7 +71,7 @@ def in_windows(
     y_bounds, x_bounds = bounds(tops, tall, window, step), bounds(lefts, wide, window, step)
 
     def stitch(maps: Tensor) -> Tensor:
-        grid = maps.unflatten(0, (len(tops), len(lefts), count))
+        grid = maps.view(len(tops), len(lefts), count, *maps.shape[1:])
         side = maps.shape[-1]
         if side == 1:
             return grid.mean((0, 1))

@@ -74,13 +74,19 @@ def skeleton(row: Row, weights: Weights) -> nn.Module:
 def randomised(row: Row, weights: Weights, seed: int) -> nn.Module:
     """Build a network with random weights whose activations are of ordinary size at every depth.
 
-    Initialised as torchvision does; then every BatchNorm takes its statistics from two pictures of
-    noise, without which activations fade or burst from block to block.
+    Initialised as torchvision does, but for classifiers that it sets to zero; then every BatchNorm
+    takes its statistics from a few pictures of noise, without which activations fade or burst from
+    block to block.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = _build(row, weights)
-        noise = torch.randn(2, 3, *[weights.window or max(CALIBRATION_SIZE, row.minimum)] * 2)
+        for module in network.modules():
+            if isinstance(module, nn.Linear) and not module.weight.any():
+                nn.init.kaiming_normal_(module.weight)
+        side = weights.window or max(CALIBRATION_SIZE, row.minimum)
+        # Each of its own colour, or the deepest maps would be all alike.
+        noise = torch.randn(4, 3, side, side) + torch.randn(4, 3, 1, 1)
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     if norms:
         momenta = [norm.momentum for norm in norms]
@@ -180,5 +186,5 @@ def as_maps(x: Tensor, axis: Axis) -> Tensor:
         return x[:, :, None, None]
     if x.ndim == 3:
         side = round((x.shape[1] - 1) ** 0.5)
-        return x[:, 1:].transpose(1, 2).unflatten(2, (side, side))
+        return x[:, 1:].transpose(1, 2).reshape(len(x), -1, side, side)
     return x.permute(0, 3, 1, 2) if axis == "nhwc" else x

@@ -1,0 +1,240 @@
+"""A recipe: a preset resolved against one network, one picture and one seed.
+
+It holds every number that decides a result, and no path: the photo and the weights are known by
+their hashes. It is written into the result as JSON and makes it again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+import dreamer
+from dreamer import targets
+from dreamer.core import octaves
+from dreamer.errors import UsageError
+from dreamer.networks.rows import Row
+from dreamer.settings import Settings
+
+SCHEMA = 1
+# Raised whenever the same numbers make other pixels, so that old results are not taken for new.
+ENGINE = 1
+# What describes a recipe without deciding the picture.
+_DESCRIPTIONS = ("dreamer", "preset", "partial")
+
+Start = Literal["photo", "sky", "noise"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Origin(_Part):
+    """What is dreamed on.
+
+    Attributes:
+        start: a photo, or one of the pictures that are made from the seed.
+        name: the photo's file name, without its folder.
+        sha256: of the photo's bytes; empty for what is made from the seed.
+    """
+
+    start: Start = "photo"
+    name: str = ""
+    sha256: str = ""
+
+
+class TermRecord(_Part):
+    """One resolved term of the target: see `dreamer.targets.Resolved`."""
+
+    weight: float
+    layer: str
+    channel: int | None
+    at: tuple[int, int] | None
+    label: str
+
+
+class Recipe(_Part):
+    """Every number that decides one picture.
+
+    Attributes:
+        version: of this format.
+        engine: of the arithmetic: see `ENGINE`.
+        dreamer: the version of the program that made it.
+        preset: the name the settings came from.
+        origin: what is dreamed on.
+        size: width and height of the result, px.
+        network: its name.
+        weights: SHA-256 of the weights' file, or the part of it that is published.
+        settings: the preset with the flags over it.
+        terms: the target's terms in this network.
+        octaves: width and height of each octave, coarse to fine, px.
+        steps: the steps of each octave.
+        seed: decides all that is random.
+        threads: how many threads the network computes with; its last bits depend on it.
+        device: the kind of device.
+        partial: whether it was stopped before its end.
+    """
+
+    version: int = Field(default=SCHEMA, alias="schema")
+    engine: int = ENGINE
+    dreamer: str = dreamer.__version__
+    preset: str
+    origin: Origin
+    size: tuple[int, int]
+    network: str
+    weights: str
+    settings: Settings
+    terms: tuple[TermRecord, ...]
+    octaves: tuple[tuple[int, int], ...]
+    steps: tuple[int, ...]
+    seed: int
+    threads: int
+    device: str
+    partial: bool = False
+
+    @property
+    def target(self) -> str:
+        """The target as text, with detail levels resolved to layers."""
+        return targets.describe(targets.Resolved(**dict(term)) for term in self.terms)
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of all that decides the picture: the same hash, the same picture."""
+        values = self.to_dict()
+        for name in _DESCRIPTIONS:
+            values.pop(name, None)
+        values["settings"].pop("description")
+        text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, as they are written."""
+        values: dict[str, Any] = json.loads(self.to_json())
+        return values
+
+    def to_json(self) -> str:
+        """Return one line of JSON."""
+        return self.model_dump_json(by_alias=True)
+
+
+def from_json(text: str, source: str) -> Recipe:
+    """Read a recipe.
+
+    Args:
+        text: from `Recipe.to_json`.
+        source: the file it came from, for messages.
+
+    Raises:
+        UsageError: it is no recipe, or one of a newer version.
+    """
+    try:
+        version = json.loads(text).get("schema")
+    except (ValueError, AttributeError):
+        version = None
+    if isinstance(version, int) and version > SCHEMA:
+        raise UsageError(
+            f"'{source}' carries a recipe of version {version}; this dreamer reads up to {SCHEMA}.",
+            "Update dreamer: `pip install --upgrade dreamer`.",
+        )
+    try:
+        return Recipe.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"])) or "the whole"
+        raise UsageError(
+            f"'{source}' carries a damaged recipe: {place}: {first['msg']}.",
+            "Use the original file; other programs may have changed this one.",
+        ) from error
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is chosen beside the preset.
+
+    Attributes:
+        seed: decides all that is random.
+        threads: see `Recipe`.
+        device: the kind of device: cpu, cuda or mps.
+    """
+
+    seed: int = 0
+    threads: int = 1
+    device: str = "cpu"
+
+
+def resolve(
+    settings: Settings,
+    row: Row,
+    *,
+    preset: str,
+    weights: str,
+    origin: Origin,
+    size: tuple[int, int],
+    choice: Choice,
+) -> Recipe:
+    """Resolve settings against a network and a picture.
+
+    Args:
+        settings: a preset with the flags over it.
+        row: the network's row.
+        preset: the name the settings came from.
+        weights: hash of the weights, as far as it is known.
+        origin: what is dreamed on.
+        size: width and height of the result, px.
+        choice: the rest.
+
+    Raises:
+        UsageError: the target names what the network does not have.
+        InputError: the picture is smaller than the network takes.
+    """
+    row.check_size(*size, f"'{origin.name or origin.start}'")
+    terms = targets.resolve(targets.parse(settings.target_on(row.name)), row)
+    _check_neurons(terms, row, size)
+    sizes = octaves.plan(
+        size,
+        settings.octaves.scale,
+        count=settings.octaves.count or None,
+        coarsest=settings.octaves.coarsest,
+        minimum=row.minimum,
+    )
+    return Recipe(
+        preset=preset,
+        origin=origin,
+        size=size,
+        network=row.name,
+        weights=weights,
+        settings=settings,
+        terms=tuple(TermRecord(**vars(term)) for term in terms),
+        octaves=sizes,
+        steps=octaves.steps(settings.ascent.steps, settings.ascent.coarse_steps, len(sizes)),
+        seed=choice.seed,
+        threads=choice.threads,
+        device=choice.device,
+    )
+
+
+def _check_neurons(
+    terms: tuple[targets.Resolved, ...], row: Row, size: tuple[int, int]
+) -> None:
+    for term in terms:
+        if term.at is None:
+            continue
+        columns, rows = grid(row, term.layer, size)
+        if term.at[0] >= rows or term.at[1] >= columns:
+            raise UsageError(
+                f"'{term.label}' lies outside the layer: at {size[0]}x{size[1]} pixels "
+                f"'{term.layer}' has {rows} rows and {columns} columns.",
+                f"Give a row from 0 to {rows - 1} and a column from 0 to {columns - 1}.",
+            )
+
+
+def grid(row: Row, layer: str, size: tuple[int, int]) -> tuple[int, int]:
+    """Return the columns and rows of neurons that a layer has on a picture of `size` (w, h)."""
+    stride = row.layer(layer).stride
+    if stride == 0:
+        return 1, 1
+    return -(-size[0] // stride), -(-size[1] // stride)

@@ -1,0 +1,216 @@
+"""One picture: a recipe and a photo in, a dream out."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import Image
+from torch import Tensor
+
+from dreamer.core import ascent, sources
+from dreamer.core.ascent import Ascent, Step
+from dreamer.core.objectives import Objective, Term
+from dreamer.core.transforms import View
+from dreamer.errors import DreamerError, InputError, NetworkError
+from dreamer.media import images, metadata
+from dreamer.media.images import Photo
+from dreamer.networks.network import Network
+from dreamer.recipe import Origin, Recipe, from_json, grid
+from dreamer.networks import rows
+from dreamer.render import devices
+
+OnStep = Callable[[Step], None]
+Stop = Callable[[], bool]
+
+CHROMA = {"free": 1.0, "keep": 0.25, "luma": 0.0}
+DEFAULT_SIZE = (768, 512)
+
+
+@dataclass(frozen=True)
+class Dream:
+    """A finished picture, or one that was stopped early.
+
+    Attributes:
+        pixels: `(3, H, W)` float32 in 0..1, sRGB.
+        alpha: `(H, W)` in 0..1, or None.
+        recipe: makes it again; `recipe.partial` if it was stopped.
+        seconds: of gradient ascent.
+        notes: what the user should know about it.
+    """
+
+    pixels: Tensor
+    alpha: Tensor | None
+    recipe: Recipe
+    seconds: float
+    notes: tuple[str, ...] = ()
+
+    @property
+    def image(self) -> Image.Image:
+        """The picture as Pillow's: RGB, or RGBA with transparency."""
+        return images.to_image(self.pixels, self.alpha)
+
+    def save(
+        self, target: str | os.PathLike[str], *, overwrite: bool = False, metadata: bool = True
+    ) -> Path:
+        """Write the picture in the format of the suffix, whole or not at all.
+
+        Args:
+            target: PNG, JPEG, WebP, AVIF or TIFF.
+            overwrite: whether a file that exists is replaced.
+            metadata: whether the recipe is embedded.
+
+        Raises:
+            UsageError: an unknown suffix.
+            OutputError: it exists, or cannot be written.
+        """
+        text = self.recipe.to_json() if metadata else None
+        images.save(self.pixels, target, alpha=self.alpha, recipe=text, overwrite=overwrite)
+        return Path(target)
+
+    def write(self, stream: BinaryIO, suffix: str = ".png", *, metadata: bool = True) -> None:
+        """Write the picture's bytes to a stream in the format of `suffix`."""
+        text = self.recipe.to_json() if metadata else None
+        stream.write(images.encode(self.pixels, suffix, alpha=self.alpha, recipe=text))
+
+
+def origin_of(photo: Photo) -> Origin:
+    """Identify a photo in a recipe."""
+    return Origin(start="photo", name=photo.name, sha256=photo.sha256)
+
+
+def start(recipe: Recipe, photo: Photo | None) -> Photo:
+    """Return what the recipe dreams on: the photo at its size, or the picture it makes itself.
+
+    Raises:
+        InputError: the recipe needs a photo and there is none.
+    """
+    if recipe.origin.start == "photo":
+        if photo is None:
+            raise InputError(
+                f"The recipe was made for the photo '{recipe.origin.name}'.", "Give that photo."
+            )
+        return images.resize(photo, max(recipe.size))
+    width, height = recipe.size
+    paint = sources.sky if recipe.origin.start == "sky" else sources.noise
+    # Octaves count from 0, and the balance of a sum's terms has -1.
+    pixels = paint((height, width), ascent.generator(recipe.seed, -2))
+    return Photo(pixels[0], None, "", recipe.origin.start)
+
+
+def plan(recipe: Recipe) -> Ascent:
+    """Return the numbers of the loop."""
+    settings = recipe.settings
+    return Ascent(
+        sizes=tuple((height, width) for width, height in recipe.octaves),
+        steps=recipe.steps,
+        step_size=settings.ascent.step_size * settings.ascent.strength,
+        decay=settings.ascent.decay,
+        momentum=settings.ascent.momentum,
+        view=View(settings.view.jitter, settings.view.rotate, settings.view.zoom),
+        tilt=settings.gradient.tilt,
+        grain=settings.gradient.grain,
+        decorrelate=settings.gradient.decorrelate,
+        chroma=CHROMA[settings.colour.mode],
+        hold=settings.colour.hold,
+        blend=settings.mix.blend,
+    )
+
+
+def objective(recipe: Recipe) -> Objective:
+    """Compile the recipe's terms."""
+    row = rows.row(recipe.network)
+    terms = []
+    for term in recipe.terms:
+        at = None
+        if term.at is not None:
+            columns, lines = grid(row, term.layer, recipe.size)
+            at = ((term.at[0] + 0.5) / lines, (term.at[1] + 0.5) / columns)
+        terms.append(Term(term.layer, term.channel, at, term.weight, term.label))
+    return Objective(tuple(terms))
+
+
+def dream(
+    recipe: Recipe,
+    photo: Photo | None,
+    network: Network,
+    *,
+    on_step: OnStep | None = None,
+    stop: Stop | None = None,
+) -> Dream:
+    """Make the picture of a recipe.
+
+    Args:
+        recipe: every number.
+        photo: what it dreams on, of any size; None if the recipe makes it itself.
+        network: loaded, of the recipe's name, on the device to use.
+        on_step: called after every step.
+        stop: asked after every step; the picture is then finished as it stands.
+
+    Raises:
+        InputError: the recipe needs a photo and there is none.
+        NetworkError: the network answers with values that are not numbers.
+        DeviceError: the memory does not suffice.
+    """
+    width, height = recipe.size
+    with devices.threads(recipe.threads), devices.memory_guard(f"{width}x{height} pixels"):
+        base = start(recipe, photo)
+        began = time.perf_counter()
+        pixels, partial, moved = _ascend(recipe, base, network, on_step, stop)
+    notes = base.notes
+    if not moved and sum(recipe.steps) > 0 and not partial:
+        notes += (f"nothing in this picture moves '{recipe.target}': it is unchanged",)
+    return Dream(
+        pixels=pixels,
+        alpha=base.alpha,
+        recipe=recipe.model_copy(update={"partial": partial}),
+        seconds=time.perf_counter() - began,
+        notes=notes,
+    )
+
+
+def _ascend(
+    recipe: Recipe, base: Photo, network: Network, on_step: OnStep | None, stop: Stop | None
+) -> tuple[Tensor, bool, bool]:
+    """Run the loop; return the pixels, whether it was stopped, and whether anything moved."""
+    goal = objective(recipe)
+    loop = plan(recipe)
+    pixels = base.pixels[None].to(network.device)
+    step: Step | None = None
+    moved = False
+    for step in ascent.dream(pixels, network.features(goal.layers), goal, loop, recipe.seed):
+        if step.score != step.score:
+            raise NetworkError(
+                f"{recipe.network} answers with values that are not numbers.",
+                "Check its weights with `dreamer networks verify`.",
+            )
+        moved = moved or step.moved
+        if on_step is not None:
+            on_step(step)
+        if stop is not None and step.work < loop.work and stop():
+            return step.picture()[0].cpu(), True, moved
+    return (pixels if step is None else step.picture())[0].cpu(), False, moved
+
+
+def recipe_of(path: str | os.PathLike[str]) -> Recipe | None:
+    """Read the recipe that a picture carries, or None if it carries none.
+
+    Raises:
+        InputError: it cannot be read, or is no picture.
+        UsageError: the recipe is damaged or too new.
+    """
+    text = metadata.read(path)
+    return None if text is None else from_json(text, str(path))
+
+
+def same_result(path: Path, recipe: Recipe) -> bool:
+    """Whether a file holds the finished picture of this recipe."""
+    try:
+        found = recipe_of(path)
+    except DreamerError:  # another file of that name is not the result, whatever it is
+        return False
+    return found is not None and not found.partial and found.hash == recipe.hash
