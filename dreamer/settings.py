@@ -169,7 +169,7 @@ class Colour(Section):
 
     mode: Literal["free", "keep", "luma"] = Field(
         default="free",
-        description="free: colours dream too; keep: they stay near the photo; luma: only light changes.",
+        description="free: colours dream too; keep: near the photo's; luma: only light changes.",
         json_schema_extra={"flag": "--color"},
     )
     hold: float = Field(

@@ -15,8 +15,8 @@ letters or digits belongs to the name, unless a number and "*" follow it. So `bl
 while `a - b`, `a -b` and `a-2*b` are differences.
 
 A weight is a finite number other than zero. Negative weights make the picture respond less; a
-target may hold only negative terms. Class names ignore case and take `_`, `-` or, in quotes,
-spaces between words.
+target may hold only negative terms. Class names are those of `dreamer.networks.imagenet`, in any
+case, with `_`, `-` or, in quotes, spaces between the words.
 
 `parse` needs no network. `resolve` looks the names up in the row of one network and gives the
 weighted sum of layers, channels and neurons that an objective is built from.
@@ -48,7 +48,6 @@ _FLAGS = re.ASCII | re.IGNORECASE
 _TERM = re.compile(rf"{_SIGNS}{_WEIGHT}(?:{_CLASS}|{_LAYER})\s*(?=[+-]|$)", _FLAGS)
 
 _OPENING = re.compile(_SIGNS + _WEIGHT, _FLAGS)
-_BARE_CLASS = re.compile(r"\w(?:[\w.']|-(?=\w))*", re.ASCII)
 _HINTS = (
     (
         re.compile(r"class:", _FLAGS),
@@ -98,7 +97,7 @@ class Term:
     def label(self) -> str:
         """The term without its weight, as `parse` reads it."""
         if self.kind == "class":
-            return _class_label(self.name, self.channel)
+            return f"class:{self.name.replace(' ', '_')}"
         return _layer_label(self.name, self.channel, self.at)
 
 
@@ -280,15 +279,3 @@ def _weighted_sum(terms: Iterable[tuple[float, str]]) -> str:
 def _layer_label(name: str, channel: int | None, at: tuple[int, int] | None) -> str:
     label = name if channel is None else f"{name}:{channel}"
     return label if at is None else f"{label}@{at[0]},{at[1]}"
-
-
-def _class_label(name: str, index: int | None) -> str:
-    """Return `class:NAME` where the name finds this class and only it, else `class:INDEX`."""
-    word = name.replace(" ", "_")
-    try:
-        unique = imagenet.index(word) == index
-    except errors.UsageError:
-        unique = False
-    if not unique:
-        return f"class:{index}"
-    return f"class:{word}" if _BARE_CLASS.fullmatch(word) else f'class:"{name}"'
