@@ -16,11 +16,11 @@ from dreamer.core import ascent, sources
 from dreamer.core.ascent import Ascent, Step
 from dreamer.core.objectives import Objective, Term
 from dreamer.core.transforms import View
-from dreamer.errors import DreamerError, InputError, NetworkError
-from dreamer.media import images, metadata
+from dreamer.errors import InputError, NetworkError
+from dreamer.media import images
 from dreamer.media.images import Photo
 from dreamer.networks.network import Network
-from dreamer.recipe import Origin, Recipe, from_json, grid
+from dreamer.recipe import Recipe, grid
 from dreamer.networks import rows
 from dreamer.render import devices
 
@@ -28,7 +28,6 @@ OnStep = Callable[[Step], None]
 Stop = Callable[[], bool]
 
 CHROMA = {"free": 1.0, "keep": 0.25, "luma": 0.0}
-DEFAULT_SIZE = (768, 512)
 
 
 @dataclass(frozen=True)
@@ -76,11 +75,6 @@ class Dream:
         """Write the picture's bytes to a stream in the format of `suffix`."""
         text = self.recipe.to_json() if metadata else None
         stream.write(images.encode(self.pixels, suffix, alpha=self.alpha, recipe=text))
-
-
-def origin_of(photo: Photo) -> Origin:
-    """Identify a photo in a recipe."""
-    return Origin(start="photo", name=photo.name, sha256=photo.sha256)
 
 
 def start(recipe: Recipe, photo: Photo | None) -> Photo:
@@ -194,23 +188,3 @@ def _ascend(
         if stop is not None and step.work < loop.work and stop():
             return step.picture()[0].cpu(), True, moved
     return (pixels if step is None else step.picture())[0].cpu(), False, moved
-
-
-def recipe_of(path: str | os.PathLike[str]) -> Recipe | None:
-    """Read the recipe that a picture carries, or None if it carries none.
-
-    Raises:
-        InputError: it cannot be read, or is no picture.
-        UsageError: the recipe is damaged or too new.
-    """
-    text = metadata.read(path)
-    return None if text is None else from_json(text, str(path))
-
-
-def same_result(path: Path, recipe: Recipe) -> bool:
-    """Whether a file holds the finished picture of this recipe."""
-    try:
-        found = recipe_of(path)
-    except DreamerError:  # another file of that name is not the result, whatever it is
-        return False
-    return found is not None and not found.partial and found.hash == recipe.hash

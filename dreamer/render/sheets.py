@@ -1,0 +1,101 @@
+"""Contact sheets: several pictures on one, with a label under each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from dreamer import presets
+from dreamer.errors import UsageError
+from dreamer.media import files, formats, images
+from dreamer.networks.network import Network, load
+from dreamer.render import job as jobs
+from dreamer.render import still
+
+GAP = 8
+LABEL = 26
+PAPER = (24, 24, 26)
+INK = (232, 232, 228)
+
+OnTile = Callable[[str, int, int], None]
+
+
+def presets_sheet(
+    photo: str,
+    *,
+    size: int,
+    network: str,
+    seed: int = 0,
+    names: Sequence[str] | None = None,
+    offline: bool = False,
+    on_tile: OnTile | None = None,
+) -> Image.Image:
+    """Dream one photo with every preset.
+
+    Args:
+        photo: its file, or "sky".
+        size: the longer side of a tile, px.
+        network: its name.
+        seed: the same for all.
+        names: of presets; None takes all.
+        offline: never fetch weights.
+        on_tile: called before each tile with the preset's name, its index and how many there are.
+
+    Returns:
+        The photo first, then a tile a preset.
+    """
+    names = presets.names() if names is None else list(names)
+    loaded: Network | None = None
+    tiles: list[tuple[str, Image.Image]] = []
+    for index, name in enumerate(names):
+        if on_tile is not None:
+            on_tile(name, index, len(names))
+        request = jobs.Request(
+            photo=photo, preset=name, network=loaded or network, size=size, seed=seed, to_file=False
+        )
+        job = jobs.prepare(request)
+        if loaded is None:
+            loaded = load(network, offline=offline)
+        if not tiles:
+            start = still.start(job.recipe, job.photo)
+            tiles.append((start.name, images.to_image(start.pixels, start.alpha)))
+        tiles.append((name, still.dream(job.recipe, job.photo, loaded).image))
+    return grid(tiles)
+
+
+def grid(tiles: Sequence[tuple[str, Image.Image]], columns: int | None = None) -> Image.Image:
+    """Lay out labelled pictures of one size, about as wide as high unless told `columns`."""
+    if not tiles:
+        raise UsageError("There is nothing to put on the sheet.", "Name at least one preset.")
+    width, height = tiles[0][1].size
+    cell = (width + GAP, height + LABEL + GAP)
+    columns = columns or max(1, round(math.sqrt(len(tiles) * 1.4 * cell[1] / cell[0])))
+    rows = math.ceil(len(tiles) / columns)
+    sheet = Image.new("RGB", (columns * cell[0] + GAP, rows * cell[1] + GAP), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(size=15)
+    for index, (label, tile) in enumerate(tiles):
+        left, top = GAP + index % columns * cell[0], GAP + index // columns * cell[1]
+        sheet.paste(tile.convert("RGB"), (left, top))
+        shown = files.shown(label)
+        while font.getlength(shown) > width and len(shown) > 1:
+            shown = shown[:-1]
+        draw.text((left + 2, top + height + 4), shown, fill=INK, font=font)
+    return sheet
+
+
+def target(path: Path, *, numbered: bool, overwrite: bool) -> Path:
+    """Return the file to write after checking it; a default name that is taken gets a number."""
+    if numbered and not overwrite:
+        path = files.free_name(path)
+    formats.check_target(path, overwrite=overwrite)
+    return path
+
+
+def save(sheet: Image.Image, path: Path, *, overwrite: bool) -> None:
+    """Write a sheet, whole or not at all."""
+    photo = images.load(sheet)
+    images.save(photo.pixels, path, overwrite=overwrite)
