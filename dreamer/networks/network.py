@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from dreamer.networks import rows
+from dreamer.networks import checkpoints, rows
 from dreamer.networks import weights as files
 from dreamer.networks.rows import Row, Weights
 
@@ -160,20 +161,33 @@ def choose_weights(row: Row, weights: str | Path | None) -> tuple[Weights, Path 
     if weights is None:
         return row.published(), None
     path = Path(weights)
-    if isinstance(weights, Path) or path.suffix.lower() in files.SUFFIXES or len(path.parts) > 1:
+    if (
+        isinstance(weights, Path)
+        or path.suffix.lower() in checkpoints.SUFFIXES
+        or len(path.parts) > 1
+    ):
         return row.published(), path
     return row.published(weights), None
 
 
 def _trained(row: Row, published: Weights, path: Path) -> Cut:
-    state = files.read(path)
+    state = checkpoints.read(path)
     if row.embedded:
         return partial(_LiteCut, _trained_lite(row, state, path))
     from dreamer.networks import zoo
 
+    published = replace(published, window=_window(row, published, state))
     network = zoo.skeleton(row, published)
-    files.fill(network, state, row, path)
+    checkpoints.fill(network, state, row, path)
     return _torchvision(network, row, published)
+
+
+def _window(row: Row, published: Weights, state: Mapping[str, Tensor]) -> int | None:
+    """Read off a vision transformer's checkpoint the picture size that it was trained for."""
+    positions = state.get("encoder.pos_embedding")
+    if row.axis != "tokens" or positions is None or positions.ndim != 3:
+        return published.window
+    return round((positions.shape[1] - 1) ** 0.5) * row.layers[0].stride
 
 
 def _trained_lite(row: Row, state: Mapping[str, Tensor], path: Path) -> EfficientNetLite:
@@ -182,10 +196,10 @@ def _trained_lite(row: Row, state: Mapping[str, Tensor], path: Path) -> Efficien
     try:
         return efficientnet_lite.build(row.name, state)
     except KeyError as error:
-        raise files.mismatch(row, path, "missing", [str(error.args[0])]) from error
+        raise checkpoints.mismatch(row, path, "missing", [str(error.args[0])]) from error
     except RuntimeError as error:
         reasons = [line.strip() for line in str(error).splitlines()[1:]] or [str(error)]
-        raise files.mismatch(row, path, "differing", reasons) from error
+        raise checkpoints.mismatch(row, path, "differing", reasons) from error
 
 
 def _randomised(row: Row, published: Weights, seed: int) -> Cut:
