@@ -41,7 +41,9 @@ def main() -> None:
             made = dreamer.dream(start, preset=preset, network=network)
             rows.append((preset, made.image))
     save(sheets.grid(rows, columns=3), "photos.jpg")
-    sheet = sheets.presets_sheet(str(PHOTOS / "chelsea.png"), size=260, network="efficientnet_lite0")
+    sheet = sheets.presets_sheet(
+        str(PHOTOS / "chelsea.png"), size=260, network="efficientnet_lite0"
+    )
     save(sheet, "presets.jpg")
 
 

@@ -1,7 +1,6 @@
 """The Python interface: the same code as the command line, without files in between.
 
-    import dreamer
-    dreamer.dream("photo.jpg", preset="eyes").save("out.png")
+`dreamer.dream("photo.jpg", preset="eyes").save("out.png")`
 """
 
 from __future__ import annotations

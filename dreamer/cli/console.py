@@ -10,7 +10,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from types import FrameType
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import typer
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ENVELOPE = 1
 # Typer brings click along, as a package or inside itself, and exports some of its exceptions: the
 # base of them all is found through one of those.
-ParsingError = typer.BadParameter.__mro__[2]
+ParsingError: type[Exception] = typer.BadParameter.__mro__[2]
 BUG_ADVICE = "Please report it with the command and the lines that -v prints."
 
 
@@ -123,7 +123,7 @@ def _usage(error: Any) -> DreamerError:
 
 
 @contextlib.contextmanager
-def guarded_stdout() -> Iterator[IO[bytes]]:
+def guarded_stdout() -> Iterator[BinaryIO]:
     """Yield the real stdout for a picture's bytes; whatever else prints goes to stderr.
 
     The descriptor itself is moved, so that a C library that prints cannot spoil the picture.

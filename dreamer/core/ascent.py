@@ -145,9 +145,8 @@ def balance(
     activations = network(look.pixels)
     norms = []
     for term in objective.terms:
-        look.padded.grad = None
-        term.measure(activations, look.locate).backward(retain_graph=True)
-        norms.append(gradients.rms(look.gradient()).item())
+        score = term.measure(activations, look.locate)
+        norms.append(gradients.rms(look.gradient(score, again=True)).item())
     alive = [norm for norm in norms if norm > 1e-9]
     usual = sum(alive) / len(alive) if alive else 1.0
     return objective.scaled(tuple(norm if norm > 1e-9 else usual for norm in norms))
@@ -162,8 +161,7 @@ def _gradient(
 ) -> tuple[float, Tensor]:
     look = view.look(canvas.pixels(), random)
     score = objective(network(look.pixels), look.locate)
-    score.backward()
-    return score.item(), look.gradient()
+    return score.item(), look.gradient(score)
 
 
 def _direction(raw: Tensor, plan: Ascent) -> Tensor:

@@ -19,8 +19,9 @@ def power_law(size: tuple[int, int], exponent: float, generator: torch.Generator
     # White noise in pixels keeps the conjugate symmetries right for every size.
     spectrum = torch.fft.rfft2(torch.randn(size, generator=generator))
     field = torch.fft.irfft2(spectrum * frequency**-exponent, s=size)
-    field = field - field.mean()
-    return field / field.std(correction=0).clamp_min(1e-12)
+    field -= field.mean()
+    scaled: Tensor = field / field.std(correction=0).clamp_min(1e-12)
+    return scaled
 
 
 def noise(size: tuple[int, int], generator: torch.Generator) -> Tensor:

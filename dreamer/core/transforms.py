@@ -18,7 +18,7 @@ class Look:
     """One view of a canvas.
 
     Attributes:
-        padded: the reflected canvas, the leaf that collects the gradient.
+        padded: the reflected canvas, which the gradient is taken of.
         pixels: what the network is shown, `(1, 3, H + jitter, W + jitter)`.
         locate: from a place on the canvas to the same place in the view, both `(y, x)` in 0..1.
         margin: how much was reflected on each side, px.
@@ -29,12 +29,17 @@ class Look:
     locate: Locate
     margin: tuple[int, int]
 
-    def gradient(self) -> Tensor:
-        """Return the canvas' gradient `(1, 3, H, W)` after a backward pass through `pixels`."""
-        assert self.padded.grad is not None
+    def gradient(self, score: Tensor, *, again: bool = False) -> Tensor:
+        """Return the canvas' gradient `(1, 3, H, W)` of a score of `pixels`.
+
+        Args:
+            score: a scalar.
+            again: whether another score of the same activations will follow.
+        """
+        (whole,) = torch.autograd.grad(score, self.padded, retain_graph=again)
         top, left = self.margin
-        height, width = self.padded.shape[2] - 2 * top, self.padded.shape[3] - 2 * left
-        return self.padded.grad[:, :, top : top + height, left : left + width]
+        height, width = whole.shape[2] - 2 * top, whole.shape[3] - 2 * left
+        return whole[:, :, top : top + height, left : left + width]
 
 
 @dataclass(frozen=True)

@@ -135,8 +135,8 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(N, C, H, W)` to `(N, C', ceil(H / stride), ceil(W / stride))`."""
-        y = x if self.expand is None else relu6_(self.expand(x))
-        y = self.project(relu6_(self.depthwise(y)))
+        wide = x if self.expand is None else relu6_(self.expand(x))
+        y: Tensor = self.project(relu6_(self.depthwise(wide)))
         return y.add_(x) if self.residual else y
 
 
@@ -221,5 +221,5 @@ def build(name: str, state_dict: Mapping[str, Tensor]) -> EfficientNetLite:
     for parameter in ("weight", "bias"):
         folded[f"classifier.{parameter}"] = state_dict[f"_fc.{parameter}"]
     network.load_state_dict(folded, assign=True)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(memory_format=torch.channels_last)
     return network.requires_grad_(False).eval()

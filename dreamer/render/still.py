@@ -19,9 +19,9 @@ from dreamer.core.transforms import View
 from dreamer.errors import InputError, NetworkError
 from dreamer.media import images
 from dreamer.media.images import Photo
+from dreamer.networks import rows
 from dreamer.networks.network import Network
 from dreamer.recipe import Recipe, grid
-from dreamer.networks import rows
 from dreamer.render import devices
 
 OnStep = Callable[[Step], None]

@@ -1,0 +1,148 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from dreamer.core import ascent
+from dreamer.core.ascent import Ascent
+from dreamer.core.objectives import Objective, Term
+from dreamer.core.transforms import View
+from dreamer.networks.network import load
+
+PLAN = Ascent(
+    sizes=((48, 64), (72, 96)),
+    steps=(3, 3),
+    step_size=0.03,
+    decay=0.0,
+    momentum=0.5,
+    view=View(8, 5.0, 0.05),
+    tilt=1.5,
+    grain=0.6,
+    decorrelate=0.5,
+    chroma=1.0,
+    hold=0.03,
+    blend=0.0,
+)
+TARGETS = [
+    Objective((Term("block3"),)),
+    Objective((Term("block8"),)),
+    Objective((Term("block8", 37),)),
+    Objective((Term("block5", 3, (0.5, 0.5)),)),
+    Objective((Term("logits", 340),)),
+    Objective((Term("block11"), Term("logits", 340, weight=0.3), Term("block3", weight=-0.2))),
+]
+
+
+@pytest.fixture(scope="module")
+def network():
+    return load("efficientnet_lite0")
+
+
+@pytest.fixture(scope="module")
+def photo():
+    from dreamer.core.sources import sky
+
+    return sky((72, 96), torch.Generator().manual_seed(3))
+
+
+def run(photo, network, objective, plan, seed=0):
+    for step in ascent.dream(photo, network.features(objective.layers), objective, plan, seed):
+        last = step
+    return last.picture()
+
+
+@pytest.mark.parametrize("objective", TARGETS, ids=str)
+def test_every_objective_rises(network, photo, objective):
+    features = network.features(objective.layers)
+    made = run(photo, network, objective, replace(PLAN, step_size=0.02), seed=1)
+    goal = ascent.balance(
+        ascent.PixelCanvas(photo), features, objective, View(0), torch.Generator()
+    )
+    with torch.no_grad():
+        assert goal(features(made)) > goal(features(photo))
+
+
+def test_a_term_that_is_avoided_falls(network, photo):
+    objective = Objective((Term("block5", weight=-1.0),))
+    features = network.features(objective.layers)
+    made = run(photo, network, objective, PLAN)
+    with torch.no_grad():
+        assert Term("block5").measure(features(made)) < Term("block5").measure(features(photo))
+
+
+@pytest.mark.parametrize("change", [{"step_size": 0.0}, {"blend": 1.0}])
+def test_without_change_the_result_is_the_photo_to_the_bit(network, photo, change):
+    made = run(photo, network, TARGETS[1], replace(PLAN, **change))
+    assert torch.equal(made, photo)
+
+
+def test_the_same_seed_gives_the_same_picture_whatever_else_is_random(network, photo):
+    first = run(photo, network, TARGETS[1], PLAN, seed=5)
+    torch.manual_seed(99)
+    torch.rand(3)
+    assert torch.equal(run(photo, network, TARGETS[1], PLAN, seed=5), first)
+    assert not torch.equal(run(photo, network, TARGETS[1], PLAN, seed=6), first)
+
+
+def test_the_global_generator_is_left_alone(network, photo):
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    run(photo, network, TARGETS[0], PLAN)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_step_moves_every_picture_by_the_same_amount(network, photo):
+    plan = replace(PLAN, sizes=((72, 96),), steps=(1,), hold=0.0, step_size=0.001)
+    for objective in TARGETS:
+        canvas = ascent.PixelCanvas(torch.full_like(photo, 0.5))
+        made = run(torch.full_like(photo, 0.5), network, objective, plan)
+        assert abs((made - canvas.base).square().mean().sqrt().item() - 0.001) < 2e-5
+
+
+def test_luma_changes_no_colour_difference(network, photo):
+    made = run(photo, network, TARGETS[1], replace(PLAN, chroma=0.0))
+    moved = made - photo
+    assert moved.abs().mean() > 0.01
+    torch.testing.assert_close(moved[:, 0], moved[:, 2], atol=1e-5, rtol=0)
+
+
+def test_balance_gives_the_terms_equal_gradients(network, photo):
+    objective = Objective((Term("block8"), Term("logits", 340)))
+    features = network.features(objective.layers)
+    canvas = ascent.PixelCanvas(photo)
+    balanced = ascent.balance(canvas, features, objective, View(0), torch.Generator())
+    strengths = []
+    for term in balanced.terms:
+        look = View(0).look(photo, torch.Generator())
+        score = Objective((term,))(features(look.pixels))
+        strengths.append(look.gradient(score).square().mean().sqrt().item())
+    assert strengths == pytest.approx([1, 1], rel=1e-3)
+
+
+def test_a_target_that_nothing_moves_is_reported_and_leaves_the_photo(photo):
+    def deaf(pixels):
+        return {"layer": (pixels * 0).mean((2, 3), keepdim=True)}
+
+    steps = list(ascent.dream(photo, deaf, Objective((Term("layer", 0),)), PLAN, 0))
+    assert not any(step.moved for step in steps)
+    assert torch.equal(steps[-1].picture(), photo)
+
+
+def test_events_count_the_work_and_show_the_picture_at_every_step(network, photo):
+    steps = list(ascent.dream(photo, network.features(("block3",)), TARGETS[0], PLAN, 0))
+    assert len(steps) == 6
+    assert [step.octave for step in steps] == [0, 0, 0, 1, 1, 1]
+    assert steps[-1].work == PLAN.work == 3 * 48 * 64 + 3 * 72 * 96
+    assert steps[0].picture().shape == photo.shape
+
+
+def test_no_seam_shows_at_the_borders(network):
+    flat = torch.full((1, 3, 96, 96), 0.5)
+    plan = replace(PLAN, sizes=((96, 96),), steps=(10,), view=View(16, 5.0, 0.05))
+    total = torch.zeros(96, 96)
+    for seed in range(4):
+        total += (run(flat, network, TARGETS[0], plan, seed) - flat).square().mean((0, 1))
+    border = torch.cat([total[:4].flatten(), total[-4:].flatten(), total[:, :4].flatten()])
+    inside = total[16:-16, 16:-16]
+    assert 0.4 < border.mean() / inside.mean() < 2.5
