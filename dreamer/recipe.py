@@ -217,9 +217,7 @@ def resolve(
     )
 
 
-def _check_neurons(
-    terms: tuple[targets.Resolved, ...], row: Row, size: tuple[int, int]
-) -> None:
+def _check_neurons(terms: tuple[targets.Resolved, ...], row: Row, size: tuple[int, int]) -> None:
     for term in terms:
         if term.at is None:
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -187,7 +188,7 @@ def _window(row: Row, published: Weights, state: Mapping[str, Tensor]) -> int | 
     positions = state.get("encoder.pos_embedding")
     if row.axis != "tokens" or positions is None or positions.ndim != 3:
         return published.window
-    return round((positions.shape[1] - 1) ** 0.5) * row.layers[0].stride
+    return math.isqrt(positions.shape[1] - 1) * row.layers[0].stride
 
 
 def _trained_lite(row: Row, state: Mapping[str, Tensor], path: Path) -> EfficientNetLite:

@@ -17,14 +17,13 @@ from typing import Any, Literal
 from dreamer.errors import InputError, unknown
 
 LEVELS = ("edges", "textures", "patterns", "parts", "objects")
-# Where a level lies in a network without a table of its own: the depths at which the embedded
-# network shows stripes, textures, eyes and scales, heads, and whole animals.
+# Where a level lies in a network without a table of its own: where the embedded network's are.
 LEVEL_DEPTHS: Mapping[str, float] = {
-    "edges": 0.24,
+    "edges": 0.18,
     "textures": 0.36,
     "patterns": 0.54,
-    "parts": 0.72,
-    "objects": 0.90,
+    "parts": 0.63,
+    "objects": 0.72,
 }
 DEFAULT = "efficientnet_lite0"
 LOGITS = "logits"

@@ -170,9 +170,7 @@ def read_recipe(path: str) -> Recipe | None:
     return None if text is None else recipes.from_json(text, files.shown(path))
 
 
-def _look(
-    request: Request, old: Recipe | None
-) -> tuple[Settings, str, rows.Row, Network | None]:
+def _look(request: Request, old: Recipe | None) -> tuple[Settings, str, rows.Row, Network | None]:
     """Return the settings, the preset's name, and the network's row and, if loaded, itself."""
     if old is not None and request.preset is not None:
         raise UsageError(
