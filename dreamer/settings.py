@@ -59,7 +59,7 @@ class Octaves(Section):
         json_schema_extra={"flag": "--octaves"},
     )
     scale: float = Field(
-        default=1.5,
+        default=1.6,
         ge=1.05,
         le=4.0,
         description="How many times larger each scale is than the one before.",

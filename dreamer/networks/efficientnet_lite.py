@@ -76,25 +76,36 @@ def block_plan(name: str) -> list[tuple[int, Stage]]:
 class _ReLU6(torch.autograd.Function):
     """ReLU6 in place, keeping only its result for the backward pass.
 
-    Torch's own in-place ReLU6 copies its input first; the result says as well where it was clipped.
+    Torch's own in-place ReLU6 copies its input first; the result says as well where it was
+    clipped. Inside a block the gradient that comes back was made by a convolution for nobody else,
+    so it is masked in place too: that halves the memory traffic.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, inside: bool) -> Tensor:
         ctx.mark_dirty(x.clamp_(0.0, 6.0))
         ctx.save_for_backward(x)
+        ctx.inside = inside
         return x
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         (y,) = ctx.saved_tensors
-        gradient: Tensor = torch.ops.aten.hardtanh_backward(grads[0], y, 0.0, 6.0)
-        return gradient
+        (gradient,) = grads
+        backward = torch.ops.aten.hardtanh_backward
+        if ctx.inside:
+            return backward.grad_input(gradient, y, 0.0, 6.0, grad_input=gradient), None
+        return backward(gradient, y, 0.0, 6.0), None
 
 
-def relu6_(x: Tensor) -> Tensor:
-    """Clip `x` to 0..6 in place; cheaper to differentiate than `torch.nn.functional.relu6`."""
-    clipped: Tensor = _ReLU6.apply(x)
+def relu6_(x: Tensor, *, inside: bool = False) -> Tensor:
+    """Clip `x` to 0..6 in place; cheaper to differentiate than `torch.nn.functional.relu6`.
+
+    Args:
+        x: the output of a convolution.
+        inside: that only another convolution reads the result.
+    """
+    clipped: Tensor = _ReLU6.apply(x, inside)
     return clipped
 
 
@@ -135,8 +146,8 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(N, C, H, W)` to `(N, C', ceil(H / stride), ceil(W / stride))`."""
-        wide = x if self.expand is None else relu6_(self.expand(x))
-        y: Tensor = self.project(relu6_(self.depthwise(wide)))
+        wide = x if self.expand is None else relu6_(self.expand(x), inside=True)
+        y: Tensor = self.project(relu6_(self.depthwise(wide), inside=True))
         return y.add_(x) if self.residual else y
 
 

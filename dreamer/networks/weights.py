@@ -140,6 +140,8 @@ def _explained(what: str, url: str, target: Path) -> Iterator[None]:
             "Try again; if it goes on, the connection or the mirror alters the file.",
         ) from error
     except (URLError, HTTPException, TimeoutError) as error:
+        if isinstance(error, HTTPError):
+            error.close()  # it holds the connection
         raise unreachable(error) from error
     except ValueError as error:  # an address of no known kind
         raise NetworkError(
