@@ -133,7 +133,7 @@ def test_a_file_size_limit_is_said_and_leaves_the_old_file(tmp_path: Path) -> No
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path):  # noqa: ANN201
+def small_disk(tmp_path: Path):
     """A real file system of 64 kB."""
     disk = tmp_path / "disk"
     disk.mkdir()

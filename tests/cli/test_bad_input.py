@@ -1,0 +1,133 @@
+"""Everything that can be wrong: its exit code, two lines that name it, and nothing left behind."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from dreamer import cli
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.effect_noise((96, 64), 60).convert("RGB").save("photo.png")
+    Path("empty.jpg").touch()
+    Path("text.jpg").write_text("this is no picture\n")
+    Path("folder.png").mkdir()
+    data = Path("photo.png").read_bytes()
+    Path("truncated.png").write_bytes(data[: len(data) // 2])
+    Path("corrupt.png").write_bytes(data[:200] + bytes(300) + data[500:])
+    Image.new("RGB", (1, 1)).save("dot.png")
+    Image.new("RGB", (1, 4000)).save("line.png")
+    Path("broken.toml").write_text('schema = 1\ntarget = "parts\n')
+    Path("wrong.toml").write_text('schema = 1\ndescription = "x"\ntarget = "parts"\nstepz = 3\n')
+    torch.save({"weight": torch.ones(2)}, "other.pth")
+    torch.save({"weight": torch.tensor([float("nan")])}, "nan.pth")
+    Path("fake.pth").write_bytes(b"not a checkpoint")
+
+
+BAD = [
+    (("gone.jpg",), 4, "gone.jpg"),
+    (("empty.jpg",), 4, "empty.jpg"),
+    (("text.jpg",), 4, "text.jpg"),
+    (("folder.png",), 4, "folder.png"),
+    (("truncated.png",), 4, "truncated.png"),
+    (("corrupt.png",), 4, "corrupt.png"),
+    (("dot.png",), 4, "dot.png"),
+    (("line.png",), 4, "line.png"),
+    (("photo.png", "--preset", "eyez"), 2, "eyes"),
+    (("photo.png", "--preset", "broken.toml"), 2, "broken.toml:2"),
+    (("photo.png", "--preset", "wrong.toml"), 2, "wrong.toml:4"),
+    (("photo.png", "--network", "googlnet"), 2, "googlenet"),
+    (("photo.png", "--target", "blok8"), 2, "block8"),
+    (("photo.png", "--target", "block8:112"), 2, "0 to 111"),
+    (("photo.png", "--target", "block8:3@40,2"), 2, "row"),
+    (("photo.png", "--target", "class:zebrra"), 2, "zebra"),
+    (("photo.png", "--target", "class:1000"), 2, "1000"),
+    (("photo.png", "--target", "parts +"), 2, "parts +"),
+    (("photo.png", "--target", "0*parts"), 2, "weight"),
+    (("photo.png", "--detail", "part"), 2, "parts"),
+    (("photo.png", "--detail", "parts", "--target", "block8"), 2, "--detail"),
+    (("photo.png", "--color", "lumma"), 2, "luma"),
+    (("photo.png", "--octaves", "99"), 2, "--octaves"),
+    (("photo.png", "--step-size", "nan"), 2, "--step-size"),
+    (("photo.png", "--steps", "x"), 2, "x"),
+    (("photo.png", "--size", "0"), 2, "0"),
+    (("photo.png", "--stepz", "3"), 2, "--steps"),
+    (("photo.png", "-o", "out.bmp"), 2, "out.bmp"),
+    (("photo.png", "-o", "-", "--json"), 2, "stdout"),
+    (("photo.png", "--device", "gpu"), 2, "gpu"),
+    (("photo.png", "--device", "cuda:7"), 6, "cuda:7"),
+    (("photo.png", "--network", "googlenet", "--offline"), 3, "googlenet"),
+    (("photo.png", "--weights", "gone.pth"), 3, "gone.pth"),
+    (("photo.png", "--weights", "fake.pth"), 3, "fake.pth"),
+    (("photo.png", "--weights", "other.pth"), 3, "other.pth"),
+    (("photo.png", "--weights", "nan.pth"), 3, "nan.pth"),
+    (("photo.png", "--weights", "IMAGENET1K_V9"), 2, "IMAGENET1K_V9"),
+    (("photo.png", "--from", "photo.png"), 4, "photo.png"),
+    (("photo.png", "-o", "text.jpg/out.png"), 5, "text.jpg/out.png"),
+    (("photo.png", "-o", "folder.png"), 5, "folder.png"),
+    (("photo.png", "-o", "photo.png"), 5, "photo.png"),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "named"), BAD, ids=lambda v: " ".join(v) if isinstance(v, tuple) else ""
+)
+def test_bad_input_gets_its_code_and_two_lines_and_leaves_everything_as_it_was(
+    arguments, code, named, capfd, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
+    before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    assert cli.run(["dream", *arguments]) == code
+    said = capfd.readouterr()
+    lines = said.err.rstrip("\n").split("\n")
+    if "--json" not in arguments:
+        assert said.out == ""
+    assert len(lines) == 2, said.err
+    assert lines[0].startswith("Error: ")
+    assert named in said.err
+    after = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    assert after == before
+
+
+def test_a_decompression_bomb_is_refused_by_its_header(capfd):
+    data = bytearray(Path("photo.png").read_bytes())
+    import struct
+    import zlib
+
+    header = b"IHDR" + struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
+    data[12:33] = header + struct.pack(">I", zlib.crc32(header))
+    Path("bomb.png").write_bytes(data)
+    assert cli.run(["dream", "bomb.png"]) == 4
+    assert "bomb.png" in capfd.readouterr().err
+
+
+def test_a_full_disk_leaves_nothing_half_written(capfd, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert cli.run(["dream", "photo.png", "-o", "out.png", "--steps", "1", "--octaves", "1"]) == 5
+    assert "room" in capfd.readouterr().err
+    assert not Path("out.png").exists()
+    assert not list(Path().glob(".*.part"))
+
+
+def test_a_bug_ends_in_two_lines_and_70(capfd, monkeypatch):
+    from dreamer.render import still
+
+    def broken(*_, **__):
+        raise ZeroDivisionError("oh")
+
+    monkeypatch.setattr(still, "dream", broken)
+    assert cli.run(["dream", "photo.png", "-o", "out.png"]) == 70
+    err = capfd.readouterr().err
+    assert "ZeroDivisionError" in err
+    assert "Traceback" not in err
+    assert cli.run(["dream", "photo.png", "-o", "out.png", "-v"]) == 70
+    assert "Traceback" in capfd.readouterr().err

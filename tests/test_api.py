@@ -1,0 +1,117 @@
+"""The Python interface."""
+
+import pytest
+import torch
+from PIL import Image
+
+import dreamer
+from dreamer import presets, recipe
+from dreamer.core import ascent
+from dreamer.networks import rows
+
+QUICK = {"octaves": 1, "steps": 1, "size": 64, "threads": 2}
+
+
+@pytest.fixture(scope="module")
+def embedded():
+    return dreamer.load_network("efficientnet_lite0")
+
+
+@pytest.fixture(scope="module", params=["efficientnet_lite0", "googlenet", "resnet18"])
+def any_network(request):
+    if request.param == "efficientnet_lite0":
+        return dreamer.load_network(request.param)
+    return dreamer.load_network(request.param, random_seed=0)
+
+
+@pytest.mark.parametrize("preset", presets.names())
+def test_every_preset_dreams_on_every_network(any_network, preset):
+    made = dreamer.dream("sky", preset=preset, network=any_network, **QUICK)
+    assert made.pixels.shape == (3, 43, 64)
+    assert made.pixels.isfinite().all()
+    assert (
+        made.pixels - dreamer.dream("sky", network=any_network, strength=0, **QUICK).pixels
+    ).abs().mean() > 1e-4
+
+
+def test_a_picture_and_a_tensor_give_the_same_dream(embedded):
+    image = Image.effect_noise((64, 48), 60).convert("RGB")
+    data = bytearray(image.tobytes())
+    tensor = torch.frombuffer(data, dtype=torch.uint8).view(48, 64, 3).permute(2, 0, 1)
+    made = [
+        dreamer.dream(start, network=embedded, octaves=1, steps=1).pixels
+        for start in (image, tensor)
+    ]
+    assert torch.equal(*made)
+
+
+def test_every_step_is_reported(embedded):
+    seen = []
+    dreamer.dream("sky", network=embedded, size=96, octaves=2, steps=3, on_step=seen.append)
+    assert [step.octave for step in seen] == [0] * 6 + [1] * 3
+    assert isinstance(seen[0], ascent.Step)
+    assert seen[0].picture().shape == (1, 3, 64, 96)
+
+
+def test_the_result_saves_and_carries_its_recipe(embedded, tmp_path):
+    made = dreamer.dream("sky", network=embedded, **QUICK)
+    made.save(tmp_path / "out.png")
+    with pytest.raises(dreamer.DreamerError) as caught:
+        made.save(tmp_path / "out.png")
+    assert caught.value.exit_code == 5
+    assert recipe.from_json(made.recipe.to_json(), "it") == made.recipe
+    assert made.image.size == (64, 43)
+
+
+def test_unknown_settings_are_refused_with_the_nearest_name(embedded):
+    with pytest.raises(dreamer.DreamerError, match="stepz") as caught:
+        dreamer.dream("sky", network=embedded, stepz=3)
+    assert caught.value.exit_code == 2
+
+
+def test_the_network_is_left_as_it_was_after_success_and_after_an_error(embedded):
+    features = embedded.features(("block9", "block10", "block8"))
+    before = [parameter.clone() for parameter in features.parameters()]
+
+    def fail(step):
+        raise KeyError("stop")
+
+    dreamer.dream("sky", network=embedded, **QUICK)
+    with pytest.raises(KeyError):
+        dreamer.dream("sky", network=embedded, on_step=fail, **QUICK)
+    for parameter, old in zip(features.parameters(), before, strict=True):
+        assert torch.equal(parameter, old)
+        assert not parameter.requires_grad
+        assert parameter.grad is None
+    assert not any(module.training for module in features.modules())
+    assert not any(module._forward_hooks for module in features.modules())
+
+
+def test_the_number_of_threads_is_put_back(embedded):
+    before = torch.get_num_threads()
+    dreamer.dream("sky", network=embedded, **{**QUICK, "threads": 1})
+    assert torch.get_num_threads() == before
+
+
+def test_the_hash_is_of_what_decides_the_picture(embedded):
+    first = dreamer.dream("sky", network=embedded, **QUICK).recipe
+    assert first.model_copy(update={"preset": "other", "partial": True}).hash == first.hash
+    assert dreamer.dream("sky", network=embedded, seed=1, **QUICK).recipe.hash != first.hash
+    assert (
+        dreamer.dream("sky", network=embedded, **{**QUICK, "threads": 1}).recipe.hash != first.hash
+    )
+
+
+def test_a_neuron_of_the_last_row_is_there_and_one_beyond_is_not(embedded):
+    row = rows.row("efficientnet_lite0")
+    assert recipe.grid(row, "block8", (64, 43)) == (4, 3)
+    dreamer.dream("sky", network=embedded, target="block8:5@2,3", **QUICK)
+    with pytest.raises(dreamer.DreamerError, match="3 rows and 4 columns"):
+        dreamer.dream("sky", network=embedded, target="block8:5@3,0", **QUICK)
+
+
+def test_a_damaged_or_newer_recipe_is_refused():
+    with pytest.raises(dreamer.DreamerError, match="version 99"):
+        recipe.from_json('{"schema": 99}', "x.png")
+    with pytest.raises(dreamer.DreamerError, match="damaged"):
+        recipe.from_json('{"schema": 1, "seed": "a"}', "x.png")
