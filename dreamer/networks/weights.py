@@ -25,6 +25,7 @@ from dreamer.networks.rows import Row, Weights
 PUBLISHED_AT = "https://download.pytorch.org/models/"
 # A mirror of the above for places without internet: an https, http or file address.
 MIRROR_VARIABLE = "DREAMER_MIRROR"
+SCHEMES = ("https://", "http://", "file:///")
 SILENCE = 30.0  # seconds without a byte after which a connection counts as cut
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -96,10 +97,18 @@ def _absent(row: Row, weights: Weights) -> NetworkError:
 
 
 def address(weights: Weights) -> str:
-    """Return where the file is fetched from: its published address, or the mirror's."""
+    """Return where the file is fetched from: its published address, or the mirror's.
+
+    Raises `NetworkError` for a mirror whose address is of no known kind.
+    """
     mirror = os.getenv(MIRROR_VARIABLE)
     if not mirror:
         return weights.url
+    if not mirror.startswith(SCHEMES):
+        raise NetworkError(
+            f"{MIRROR_VARIABLE} is '{mirror}', which is not an address to fetch from.",
+            f"Set it to one that starts with {', '.join(SCHEMES)}, or unset it.",
+        )
     return mirror.rstrip("/") + "/" + weights.url.removeprefix(PUBLISHED_AT)
 
 
@@ -143,11 +152,6 @@ def _explained(what: str, url: str, target: Path) -> Iterator[None]:
         if isinstance(error, HTTPError):
             error.close()  # it holds the connection
         raise unreachable(error) from error
-    except ValueError as error:  # an address of no known kind
-        raise NetworkError(
-            f"{what} cannot be fetched from '{url}': {error}.",
-            f"Set {MIRROR_VARIABLE} to an https, http or file address.",
-        ) from error
     except OSError as error:
         if error.errno in FULL:
             raise OutputError(

@@ -163,7 +163,6 @@ def test_a_fetch_that_fails_is_an_error_that_names_it_and_leaves_nothing(
         ("http://127.0.0.1:9", "refused"),
         ("http://no-such-host.invalid", "could not be fetched"),
         ("file:///no/such/folder", "No such file"),
-        ("no address", "unknown url type"),
     ],
 )
 def test_no_connection_is_an_error_that_names_the_mirror(
@@ -174,6 +173,16 @@ def test_no_connection_is_an_error_that_names_the_mirror(
         weights.fetch(ROW, TINY)
     assert weights.MIRROR_VARIABLE in caught.value.advice
     assert left(cache) == []
+
+
+@pytest.mark.parametrize("mirror", ["no address", "ftp://here", "/folder"])
+def test_a_mirror_that_is_no_address_is_refused_before_anything_is_made(
+    mirror: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(weights.MIRROR_VARIABLE, mirror)
+    with pytest.raises(NetworkError, match=f"'{mirror}'"):
+        weights.fetch(ROW, TINY)
+    assert not cache.exists()
 
 
 def test_an_interrupted_fetch_leaves_nothing(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
