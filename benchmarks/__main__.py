@@ -1,0 +1,45 @@
+"""Measure, print the table, save it as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+from benchmarks import machine, processes, steps, strength
+from benchmarks.rows import Row, table
+
+PARTS = {
+    "steps": steps.measure,
+    "processes": processes.measure,
+    "strength": strength.measure,
+}
+
+
+def main() -> int:
+    """Run the chosen parts; exit 1 if a required number is missed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", choices=PARTS, action="append", help="a part; all by default")
+    parser.add_argument(
+        "--repeats", type=int, default=7, help="measurements a number is the median of"
+    )
+    parser.add_argument("--json", type=Path, help="where to save; benchmarks/results by default")
+    chosen = parser.parse_args()
+    rows: list[Row] = []
+    for name in chosen.only or PARTS:
+        print(f"measuring {name} ...", file=sys.stderr, flush=True)
+        rows += PARTS[name](chosen.repeats)
+    print(table(rows))
+    folder = Path(__file__).parent / "results"
+    path = chosen.json or folder / time.strftime("%Y-%m-%d-%H%M%S.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    saved = {"schema": 1, "machine": machine.describe(), "rows": [vars(row) for row in rows]}
+    path.write_text(json.dumps(saved, indent=1) + "\n")
+    print(f"saved {path}", file=sys.stderr)
+    return int(any(row.passed is False for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

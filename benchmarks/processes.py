@@ -1,0 +1,100 @@
+"""Whole commands as processes: time from start to file, start-up, peak memory, the photo kept."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import skimage.data
+from PIL import Image
+
+from benchmarks.rows import Row
+from dreamer.networks import rows
+
+PEAK = (
+    "import resource, sys; exec(sys.argv.pop(1)); "
+    "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
+)
+
+
+def photo(folder: Path) -> Path:
+    """Write the 512-pixel photo that is dreamed on."""
+    path = folder / "photo.png"
+    with Image.open(Path(skimage.data.__file__).parent / "astronaut.png") as opened:
+        opened.convert("RGB").resize((512, 512)).save(path)
+    return path
+
+
+def measure(repeats: int) -> list[Row]:
+    """Measure all."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        start, out = photo(folder), folder / "out.png"
+        dream = ["-m", "dreamer", "dream", str(start), "-o", str(out), "--overwrite", "-q"]
+        torch, ours = [], []
+        for _ in range(repeats + 1):
+            torch.append(_seconds(["-c", "import torch"]))
+            ours.append(_seconds(dream))
+        # The first pair warms the disk's cache.
+        bare, whole = statistics.median(torch[1:]), statistics.median(ours[1:])
+        helps = [_seconds(["-m", "dreamer", "--help"]) for _ in range(repeats)]
+        clean = _run(
+            "import sys\nsys.argv = ['dreamer', '--help']\nfrom dreamer.__main__ import main\n"
+            "try: main()\nexcept SystemExit: pass\nsys.exit('torch' in sys.modules)"
+        )
+        command = "import sys; from dreamer.cli import run; run(sys.argv[1:])"
+        used = _peak(command, *dream[2:])
+        bound = _peak("import torch, torchvision")
+        weights = rows.row(rows.DEFAULT).published().size / 1e6
+        _run_dream([*dream, "--step-size", "0"])
+        with Image.open(start) as before, Image.open(out) as after:
+            same = before.tobytes() == after.tobytes()
+        return [
+            Row(
+                "512 px, default preset, command to file / import torch",
+                whole / bare,
+                "x",
+                at_most=3.0,
+                detail=f"{whole:.2f} s / {bare:.2f} s",
+            ),
+            Row("dreamer --help", statistics.median(helps), "s", at_most=0.5),
+            Row("torch imported by --help", float(clean), "", at_most=0),
+            Row(
+                "peak memory at 512 / (import torch, torchvision + weights)",
+                used / (bound + weights),
+                "x",
+                at_most=2.0,
+                detail=f"{used:.0f} MB / {bound + weights:.0f} MB",
+            ),
+            Row("step size 0 gives the photo's bytes", float(same), "", at_least=1),
+        ]
+
+
+def _seconds(arguments: list[str]) -> float:
+    began = time.perf_counter()
+    _run_dream(arguments)
+    return time.perf_counter() - began
+
+
+def _run_dream(arguments: list[str]) -> None:
+    subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
+
+
+def _run(code: str) -> int:
+    return subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode
+
+
+def _peak(code: str, *arguments: str) -> float:
+    """Return a process's largest resident memory in MB."""
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK, code, *arguments],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    return int(done.stderr.split()[-1]) * 1024 / 1e6

@@ -1,0 +1,85 @@
+"""The loop that most DeepDream programs run: the whole network, trainable weights, a hook."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torchvision import models
+
+from dreamer.networks.efficientnet_lite import STEM_CHANNELS, block_plan
+
+Step = Callable[[Tensor], Tensor]
+
+
+class _Same(nn.Module):
+    """A convolution padded like TensorFlow's, its BatchNorm and maybe ReLU6."""
+
+    def __init__(self, channels: int, out: int, kernel: int, stride: int, groups: int, act: bool):
+        super().__init__()
+        margin = max(kernel - stride, 0)
+        self.pad = nn.ZeroPad2d((margin // 2, margin - margin // 2) * 2)
+        self.conv = nn.Conv2d(channels, out, kernel, stride, groups=groups, bias=False)
+        self.norm = nn.BatchNorm2d(out, eps=1e-3)
+        self.act = nn.ReLU6() if act else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.norm(self.conv(self.pad(x))))
+
+
+class _Block(nn.Module):
+    def __init__(self, channels: int, kernel: int, stride: int, expand: int, out: int):
+        super().__init__()
+        wide = channels * expand
+        first = [_Same(channels, wide, 1, 1, 1, True)] if expand > 1 else []
+        depthwise = _Same(wide, wide, kernel, stride, wide, True)
+        self.body = nn.Sequential(*first, depthwise, _Same(wide, out, 1, 1, 1, False))
+        self.residual = stride == 1 and channels == out
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x) if self.residual else self.body(x)
+
+
+def efficientnet_lite0() -> nn.Sequential:
+    """Build the embedded network as it is published: nothing folded."""
+    blocks = [
+        _Block(channels, stage.kernel, stage.stride, stage.expand, stage.channels)
+        for channels, stage in block_plan("efficientnet_lite0")
+    ]
+    tail = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1280, 1000))
+    head = _Same(blocks[-1].body[-1].conv.out_channels, 1280, 1, 1, 1, True)
+    return nn.Sequential(_Same(3, STEM_CHANNELS, 3, 2, 1, True), *blocks, head, *tail).eval()
+
+
+def network(name: str) -> nn.Module:
+    """Build a network with random, trainable weights in evaluation mode."""
+    if name == "efficientnet_lite0":
+        return efficientnet_lite0()
+    options = {"init_weights": True, "aux_logits": False} if name == "googlenet" else {}
+    built: nn.Module = models.get_model(name, weights=None, **options)
+    return built.eval()
+
+
+def layer(module: nn.Module, name: str) -> nn.Module:
+    """Find a layer by our name for it."""
+    if isinstance(module, nn.Sequential) and name.startswith("block"):
+        return module[1 + int(name.removeprefix("block"))]
+    return module.get_submodule(name)
+
+
+def step(module: nn.Module, names: tuple[str, ...]) -> Step:
+    """Return the textbook step: pixels to the gradient of the layers' mean squares."""
+    kept: list[Tensor] = []
+    for name in names:
+        layer(module, name).register_forward_hook(lambda _m, _i, out: kept.append(out.clone()))
+
+    def run(pixels: Tensor) -> Tensor:
+        kept.clear()
+        leaf = pixels.detach().requires_grad_()
+        module(leaf)
+        torch.stack([out.square().mean() for out in kept]).sum().backward()
+        assert leaf.grad is not None
+        return leaf.grad
+
+    return run
