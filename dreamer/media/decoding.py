@@ -173,7 +173,7 @@ def _low_byte_plan(image: Image.Image) -> list[ImageFile._Tile] | None:
 
 @contextlib.contextmanager
 def _decoder_silenced(image: Image.Image) -> Iterator[None]:
-    """Keep what some decoders write on stderr, past Python, from there: our error names the file."""
+    """Keep what some decoders write on stderr past Python from there: our error names the file."""
     if image.format not in ("TIFF", "HEIF"):
         yield
         return
