@@ -174,6 +174,7 @@ def _make(job: Job, offline: bool) -> Dream:
             bar_format="{desc} {percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} Mpx {remaining} left",
         ) as bar,
     ):
+        console.detail("Dreaming; Ctrl-C keeps what is there.")
 
         def on_step(step: Any) -> None:
             bar.set_description_str(f"octave {step.octave + 1}/{len(job.recipe.octaves)}", False)

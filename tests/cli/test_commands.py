@@ -271,13 +271,15 @@ def test_the_embedded_network_dreams_without_torchvision(photo):
 def test_ctrl_c_keeps_the_dream_so_far_and_the_next_run_finishes_it(run):
     command = ["dream", "sky", "--size", "128", "--octaves", "1", "-o", "out.png"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "dreamer", *command, "--steps", "10000"],
+        [sys.executable, "-m", "dreamer", *command, "--steps", "10000", "-v"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    time.sleep(6)
+    while b"Dreaming" not in process.stderr.readline():
+        assert process.poll() is None
+    time.sleep(0.5)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
     assert out.decode().strip() == "out.png"
     part = read_recipe("out.png")
