@@ -5,8 +5,8 @@ import torch
 
 
 @pytest.fixture(autouse=True, scope="package")
-def _one_thread() -> Iterator[None]:
-    """Compute with one thread: on small pictures two wait for each other more than they help."""
+def one_thread() -> Iterator[None]:
+    """Run small networks on one thread: waiting for others costs more than they do."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
