@@ -25,7 +25,7 @@ def test_windows_cover_a_side_evenly_and_as_few_as_can(size: int) -> None:
 
 
 @given(size=st.integers(WINDOW // STEP, 60).map(lambda n: n * STEP))
-def test_every_place_is_taken_from_one_window_that_holds_it(size: int) -> None:
+def test_every_place_is_taken_from_the_window_in_whose_middle_it_is(size: int) -> None:
     starts = windows.starts(size, WINDOW, STEP)
     bounds = windows.bounds(starts, size, WINDOW, STEP)
     assert bounds[0] == 0
@@ -33,6 +33,9 @@ def test_every_place_is_taken_from_one_window_that_holds_it(size: int) -> None:
     for start, (here, there) in zip(starts, pairwise(bounds), strict=True):
         assert start <= here < there <= start + WINDOW
         assert here % STEP == there % STEP == 0
+    for start, end, middle in zip(starts[1:], starts, bounds[1:-1], strict=False):
+        # As far from the end of the window before as from the start of the next.
+        assert abs((end + WINDOW - middle) - (middle - start)) <= STEP
 
 
 @given(length=st.integers(1, 9), size=st.integers(9, 40))
