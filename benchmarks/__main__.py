@@ -23,19 +23,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", choices=PARTS, action="append", help="a part; all by default")
     parser.add_argument(
-        "--repeats", type=int, default=7, help="measurements a number is the median of"
+        "--repeats", type=int, default=5, help="measurements a number is the median of"
     )
+    parser.add_argument("--quick", action="store_true", help="3 repeats, 1 photo a preset")
     parser.add_argument("--json", type=Path, help="where to save; benchmarks/results by default")
     chosen = parser.parse_args()
+    repeats = 3 if chosen.quick else chosen.repeats
     rows: list[Row] = []
     for name in chosen.only or PARTS:
         print(f"measuring {name} ...", file=sys.stderr, flush=True)
-        rows += PARTS[name](chosen.repeats)
+        rows += PARTS[name](repeats, chosen.quick)
     print(table(rows))
     folder = Path(__file__).parent / "results"
     path = chosen.json or folder / time.strftime("%Y-%m-%d-%H%M%S.json")
     path.parent.mkdir(parents=True, exist_ok=True)
-    saved = {"schema": 1, "machine": machine.describe(), "rows": [vars(row) for row in rows]}
+    saved = {"schema": 1, "machine": machine.describe(), "rows": [row.to_dict() for row in rows]}
     path.write_text(json.dumps(saved, indent=1) + "\n")
     print(f"saved {path}", file=sys.stderr)
     return int(any(row.passed is False for row in rows))

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import torch
 
+import dreamer
+
 
 def describe() -> dict[str, object]:
     """Name the hardware, the versions and the commit."""
@@ -20,14 +22,19 @@ def describe() -> dict[str, object]:
         names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
         cpu = names[0].partition(":")[2].strip() if names else cpu
     commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent
+        ["git", "describe", "--always", "--dirty", "--abbrev=40"],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parent,
     ).stdout.strip()
-    packages = ("dreamer", "torch", "torchvision", "pillow")
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    versions = {name: metadata.version(name) for name in ("torch", "torchvision", "pillow")}
     return {
         "cpu": cpu,
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "versions": {name: metadata.version(name) for name in packages},
+        "memory_gb": round(memory / 1e9, 1),
+        "versions": {"dreamer": dreamer.__version__, **versions},
         "python": platform.python_version(),
         "commit": commit or None,
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),

@@ -15,10 +15,14 @@ from PIL import Image
 from benchmarks.rows import Row
 from dreamer.networks import rows
 
-PEAK = (
-    "import resource, sys; exec(sys.argv.pop(1)); "
-    "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
-)
+# A process starts with the peak of the one that started it, so a small one has to stand between.
+PEAK = """
+import os, subprocess, sys
+child = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, used = os.wait4(child.pid, 0)
+print(used.ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
 
 
 def photo(folder: Path) -> Path:
@@ -29,8 +33,9 @@ def photo(folder: Path) -> Path:
     return path
 
 
-def measure(repeats: int) -> list[Row]:
+def measure(repeats: int, quick: bool) -> list[Row]:
     """Measure all."""
+    del quick  # the repeats are all there is to save
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         start, out = photo(folder), folder / "out.png"
@@ -46,9 +51,8 @@ def measure(repeats: int) -> list[Row]:
             "import sys\nsys.argv = ['dreamer', '--help']\nfrom dreamer.__main__ import main\n"
             "try: main()\nexcept SystemExit: pass\nsys.exit('torch' in sys.modules)"
         )
-        command = "import sys; from dreamer.cli import run; run(sys.argv[1:])"
-        used = _peak(command, *dream[2:])
-        bound = _peak("import torch, torchvision")
+        used = _peak(*dream)
+        bound = _peak("-c", "import torch, torchvision")
         weights = rows.row(rows.DEFAULT).published().size / 1e6
         _run_dream([*dream, "--step-size", "0"])
         with Image.open(start) as before, Image.open(out) as after:
@@ -88,13 +92,12 @@ def _run(code: str) -> int:
     return subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode
 
 
-def _peak(code: str, *arguments: str) -> float:
-    """Return a process's largest resident memory in MB."""
+def _peak(*arguments: str) -> float:
+    """Return the largest resident memory of Python with `arguments`, in MB."""
     done = subprocess.run(
-        [sys.executable, "-c", PEAK, code, *arguments],
+        [sys.executable, "-c", PEAK, sys.executable, *arguments],
         check=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         text=True,
     )
-    return int(done.stderr.split()[-1]) * 1024 / 1e6
+    return int(done.stdout) / 1e6

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 
 @dataclass
@@ -33,6 +33,10 @@ class Row:
             return None
         low = self.at_least is None or self.value >= self.at_least
         return low and (self.at_most is None or self.value <= self.at_most)
+
+    def to_dict(self) -> dict[str, object]:
+        """Return plain values with the verdict, as they are saved."""
+        return {**asdict(self), "passed": self.passed}
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import skimage.data
@@ -18,47 +20,63 @@ from dreamer.networks.network import Network
 from dreamer.render import still
 from dreamer.render.still import Dream
 
+FOLDER = Path(skimage.data.__file__).parent
 PHOTOS = ("chelsea.png", "coffee.png")
+# What a channel or a class usually responds to photos.
+REFERENCES = ("astronaut.png", "rocket.jpg", "motorcycle_left.png", "ihc.png")
 SIZE = 512
 
 
-def measure(repeats: int) -> list[Row]:
+def measure(repeats: int, quick: bool) -> list[Row]:
     """Measure every built-in preset on two photos, from the re-read 8-bit file."""
     del repeats  # nothing here is noisy
     network = dreamer.load_network("efficientnet_lite0")
+    ordinary = [images.resize(images.load(FOLDER / name), SIZE).pixels for name in REFERENCES]
     found = []
     for name in presets.names():
-        gains, clipped = [], []
-        for photo in PHOTOS:
-            path = Path(skimage.data.__file__).parent / photo
+        gains, clipped, weakest = [], [], []
+        for photo in PHOTOS[:1] if quick else PHOTOS:
+            path = FOLDER / photo
             before = images.resize(images.load(path), SIZE).pixels
             made = dreamer.dream(path, preset=name, network=network, size=SIZE)
             saved = io.BytesIO()
             made.write(saved)
             after = images.load(saved.getvalue()).pixels
-            gains.append(gain(made, network, before, after))
+            ratios = term_gains(made, network, before, after, ordinary)
+            gains.append(sum(w * r for w, r in ratios) / sum(w for w, _ in ratios))
+            weakest.append(min(r for _, r in ratios))
             clipped.append(100 * (clipped_share(after) - clipped_share(before)))
         strong = made.recipe.settings.strong
-        detail = " ".join(f"{value:.2f}" for value in gains)
+        detail = "; weakest term ".join(" ".join(f"{v:.2f}" for v in vs) for vs in (gains, weakest))
+        print(f"  {name}: {detail}", file=sys.stderr, flush=True)
         found.append(Row(f"gain: {name}", min(gains), "x", 2.0 if strong else None, None, detail))
         found.append(Row(f"clipped: {name}", max(clipped), "points", None, 2.0))
     return found
 
 
-def gain(made: Dream, network: Network, before: Tensor, after: Tensor) -> float:
-    """Return how many times more the target's wanted terms respond to the result.
+def term_gains(
+    made: Dream, network: Network, before: Tensor, after: Tensor, ordinary: Sequence[Tensor]
+) -> list[tuple[float, float]]:
+    """Return how many times more each wanted term responds to the result, after its weight.
 
-    The mean over the terms with a positive weight, weighted. A layer's response is its mean
-    square. A channel's or a logit's mean may be near zero or below on a photo, which makes a ratio
-    of means mean nothing; its response is the mean square of its positive part.
+    Only terms with a positive weight count. A layer's response is its mean square. The mean of a
+    channel or a logit may be near zero or below on a photo, which makes a ratio of means mean
+    nothing; its response is the mean square of its positive part, and the photo's is taken to be
+    at least the mean over `ordinary` photos, so that a class that the photo says nothing of does
+    not gain without bounds.
     """
     terms = [term for term in still.objective(made.recipe).terms if term.weight > 0]
     features = network.features([term.layer for term in terms])
     with torch.no_grad():
         first, last = features(before[None]), features(after[None])
-    total = sum(term.weight for term in terms)
-    ratios = [term.weight * _response(term, last) / _response(term, first) for term in terms]
-    return sum(ratios) / total
+        usual = [features(photo[None]) for photo in ordinary]
+    found = []
+    for term in terms:
+        base = _response(term, first)
+        if term.channel is not None:
+            base = max(base, sum(_response(term, each) for each in usual) / len(usual))
+        found.append((term.weight, _response(term, last) / base))
+    return found
 
 
 def _response(term: Term, activations: dict[str, Tensor]) -> float:

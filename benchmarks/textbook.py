@@ -1,4 +1,9 @@
-"""The loop that most DeepDream programs run: the whole network, trainable weights, a hook."""
+"""The loop that most DeepDream programs run: the whole network, trainable weights, a hook.
+
+It has the very weights of the network it is compared with, only not folded. With others it would
+compute something else, and with torch's default ones its values fade from layer to layer until
+they are denormal, which alone makes it many times slower.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +11,8 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torchvision import models
 
+from dreamer.networks import checkpoints, rows, weights, zoo
 from dreamer.networks.efficientnet_lite import STEM_CHANNELS, block_plan
 
 Step = Callable[[Tensor], Tensor]
@@ -53,12 +58,20 @@ def efficientnet_lite0() -> nn.Sequential:
 
 
 def network(name: str) -> nn.Module:
-    """Build a network with random, trainable weights in evaluation mode."""
-    if name == "efficientnet_lite0":
-        return efficientnet_lite0()
-    options = {"init_weights": True, "aux_logits": False} if name == "googlenet" else {}
-    built: nn.Module = models.get_model(name, weights=None, **options)
-    return built.eval()
+    """Build a network in evaluation mode, its weights trainable.
+
+    The embedded network has its published weights; torchvision's have the random ones of
+    `dreamer.networks.network.load(name, random_seed=0)`.
+    """
+    row = rows.row(name)
+    published = row.published()
+    if not row.embedded:
+        return zoo.randomised(row, published, 0).requires_grad_(True)
+    built = efficientnet_lite0()
+    state = checkpoints.read(weights.fetch(row, published, offline=True))
+    # Both list the same modules in the same order, under other names.
+    built.load_state_dict(dict(zip(built.state_dict(), state.values(), strict=True)))
+    return built.requires_grad_(True)
 
 
 def layer(module: nn.Module, name: str) -> nn.Module:
@@ -68,16 +81,24 @@ def layer(module: nn.Module, name: str) -> nn.Module:
     return module.get_submodule(name)
 
 
-def step(module: nn.Module, names: tuple[str, ...]) -> Step:
-    """Return the textbook step: pixels to the gradient of the layers' mean squares."""
+def step(module: nn.Module, name: str, names: tuple[str, ...]) -> Step:
+    """Return the textbook step: pixels to the gradient of the layers' mean squares.
+
+    Args:
+        module: from `network`.
+        name: the network's.
+        names: its layers.
+    """
+    published = rows.row(name).published()
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (published.mean, published.std))
     kept: list[Tensor] = []
-    for name in names:
-        layer(module, name).register_forward_hook(lambda _m, _i, out: kept.append(out.clone()))
+    for wanted in names:
+        layer(module, wanted).register_forward_hook(lambda _m, _i, out: kept.append(out.clone()))
 
     def run(pixels: Tensor) -> Tensor:
         kept.clear()
         leaf = pixels.detach().requires_grad_()
-        module(leaf)
+        module((leaf - mean) / std)
         torch.stack([out.square().mean() for out in kept]).sum().backward()
         assert leaf.grad is not None
         return leaf.grad
