@@ -77,9 +77,7 @@ def _ours(features: nn.Module) -> textbook.Step:
     return run
 
 
-def _check_same(
-    whole: nn.Module, features: nn.Module, name: str, layers: tuple[str, ...]
-) -> None:
+def _check_same(whole: nn.Module, features: nn.Module, name: str, layers: tuple[str, ...]) -> None:
     """Refuse to compare steps that do not compute the same gradient."""
     plain = textbook.step(copy.deepcopy(whole).double(), name, layers)
     ours = _ours(copy.deepcopy(features).double())

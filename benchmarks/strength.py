@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,9 @@ from benchmarks.rows import Row
 from dreamer import presets
 from dreamer.core.objectives import Term
 from dreamer.media import images
+from dreamer.networks import imagenet
 from dreamer.networks.network import Network
+from dreamer.networks.rows import LOGITS
 from dreamer.render import still
 from dreamer.render.still import Dream
 
@@ -43,7 +46,7 @@ def measure(repeats: int, quick: bool) -> list[Row]:
             made.write(saved)
             after = images.load(saved.getvalue()).pixels
             ratios = term_gains(made, network, before, after, ordinary)
-            gains.append(sum(w * r for w, r in ratios) / sum(w for w, _ in ratios))
+            gains.append(together(ratios))
             weakest.append(min(r for _, r in ratios))
             clipped.append(100 * (clipped_share(after) - clipped_share(before)))
         strong = made.recipe.settings.strong
@@ -59,11 +62,9 @@ def term_gains(
 ) -> list[tuple[float, float]]:
     """Return how many times more each wanted term responds to the result, after its weight.
 
-    Only terms with a positive weight count. A layer's response is its mean square. The mean of a
-    channel or a logit may be near zero or below on a photo, which makes a ratio of means mean
-    nothing; its response is the mean square of its positive part, and the photo's is taken to be
-    at least the mean over `ordinary` photos, so that a class that the photo says nothing of does
-    not gain without bounds.
+    Only terms with a positive weight count. The photo's response to a channel or a class may be
+    next to nothing; it is taken to be at least the mean over `ordinary` photos, so that the gain
+    does not grow without bounds.
     """
     terms = [term for term in still.objective(made.recipe).terms if term.weight > 0]
     features = network.features([term.layer for term in terms])
@@ -79,8 +80,21 @@ def term_gains(
     return found
 
 
+def together(ratios: Sequence[tuple[float, float]]) -> float:
+    """Return the weighted geometric mean, which no single term can carry alone."""
+    logs = sum(weight * math.log(ratio) for weight, ratio in ratios)
+    return math.exp(logs / sum(weight for weight, _ in ratios))
+
+
 def _response(term: Term, activations: dict[str, Tensor]) -> float:
+    """Return a layer's mean square, a channel's over its positive part, a class's probability.
+
+    The means of a channel and a logit may be near zero or below, and have no ratios. A class has
+    at least the probability of a blind guess.
+    """
     values = activations[term.layer]
+    if term.layer == LOGITS:
+        return values.softmax(1)[:, term.channel].mean().clamp_min(1 / imagenet.COUNT).item()
     if term.channel is not None:
         values = values[:, term.channel].clamp_min(0)
     return values.square().mean().clamp_min(1e-6).item()

@@ -22,7 +22,7 @@ from dreamer.settings import Settings
 
 SCHEMA = 1
 # Raised whenever the same numbers make other pixels, so that old results are not taken for new.
-ENGINE = 1
+ENGINE = 2
 # What describes a recipe without deciding the picture.
 _DESCRIPTIONS = ("dreamer", "preset", "partial")
 

@@ -11,7 +11,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from dreamer.core import resampling
+from dreamer.core import gradients, resampling
+
+# How near a dream brings a value to black or white, unless the photo is nearer.
+MARGIN = 2 / 255
 
 
 class Canvas(Protocol):
@@ -55,8 +58,15 @@ class PixelCanvas:
         return soft_clip(self.base, self.difference, together=self.together)
 
     def ascend(self, direction: Tensor, step: float) -> None:
-        """Move by `step` along a direction in pixel space of root mean square 1."""
-        self.difference = self.difference + step * direction
+        """Move by `step` along a direction in pixel space of root mean square 1.
+
+        What pushes a value further towards black or white is weakened by as much as `soft_clip`
+        takes from its difference, and the step moves the rest by so much more: the picture goes
+        on to grow where there is room for it, and burns out nowhere.
+        """
+        spent = _share_left(self.base, self.difference, self.together)
+        pushed = torch.where(self.difference * direction > 0, direction * spent, direction)
+        self.difference = self.difference + pushed * (step / gradients.rms(pushed))
 
     def settle(self, hold: float) -> None:
         """Pull the broad light and colour back towards the photo's by a share of `hold`."""
@@ -70,11 +80,11 @@ class PixelCanvas:
 
 
 def soft_clip(base: Tensor, difference: Tensor, *, together: bool = False) -> Tensor:
-    """Add a difference to a photo so that the sum nears 0 and 1 but never passes them.
+    """Add a difference to a photo so that the sum nears black and white but never reaches them.
 
-    `base + d * room / (room + |d|)`, where room is the way from the photo to black or white. A
-    small difference is added as it is, a zero difference is exactly the photo, and highlights fill
-    up as slowly as on film.
+    `base + d * room / (room + |d|)`, where room is the way from the photo to black or white, but
+    for a `MARGIN`. A small difference is added as it is, a zero difference is exactly the photo,
+    and highlights fill up as slowly as on film.
 
     Args:
         base: the photo, `(N, 3, H, W)` in 0..1.
@@ -84,7 +94,13 @@ def soft_clip(base: Tensor, difference: Tensor, *, together: bool = False) -> Te
     Returns:
         `(N, 3, H, W)` in 0..1.
     """
-    room = torch.where(difference > 0, 1 - base, base)
+    return base + difference * _share_left(base, difference, together)
+
+
+def _share_left(base: Tensor, difference: Tensor, together: bool) -> Tensor:
+    """Return the share of a difference that there is room for: 1 for none, 0 where none is."""
+    up, down = 1 - MARGIN - base, base - MARGIN
+    room = torch.where(difference > 0, up, down).clamp_min(0)
     if together:
         room = room.amin(1, keepdim=True)
-    return base + difference * room / (room + difference.abs()).clamp_min(1e-12)
+    return room / (room + difference.abs()).clamp_min(1e-12)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_ZENITH = (0.17, 0.37, 0.76)
-_HORIZON = (0.60, 0.76, 0.92)
-_SUNLIT = (0.95, 0.94, 0.92)
-_SHADED = (0.62, 0.66, 0.73)
+# An hour before sunset: warm against blue, and nothing near white. A noon sky dreams pale.
+_ZENITH = (0.11, 0.22, 0.48)
+_HORIZON = (0.76, 0.56, 0.42)
+_SUNLIT = (0.93, 0.81, 0.64)
+_SHADED = (0.34, 0.30, 0.37)
 
 
 def power_law(size: tuple[int, int], exponent: float, generator: torch.Generator) -> Tensor:
@@ -31,7 +32,7 @@ def noise(size: tuple[int, int], generator: torch.Generator) -> Tensor:
 
 
 def sky(size: tuple[int, int], generator: torch.Generator) -> Tensor:
-    """Paint a summer sky, `(1, 3, H, W)` in 0..1: clouds are what dreams grow from best."""
+    """Paint an evening sky, `(1, 3, H, W)` in 0..1: clouds are what dreams grow from best."""
 
     def colour(values: tuple[float, float, float]) -> Tensor:
         return torch.tensor(values).view(1, 3, 1, 1)

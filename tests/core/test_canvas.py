@@ -1,3 +1,4 @@
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -35,6 +36,41 @@ def test_strong_differences_keep_their_order_instead_of_posterising():
     base = torch.full((1, 3, 1, 50), 0.6)
     after = soft_clip(base, torch.linspace(-3, 3, 50).expand(1, 3, 1, 50))
     assert bool((after.diff(dim=3) > 0).all())
+
+
+@settings(deadline=None)
+@given(st.floats(0, 1, width=32), st.floats(-1e6, 1e6, width=32))
+def test_no_dream_makes_a_level_black_or_white_that_was_not(base, difference):
+    before, change = torch.full((1, 3, 1, 1), base), torch.full((1, 3, 1, 1), difference)
+    after = soft_clip(before, change)
+    was, level = ((255 * x[0, 0, 0, 0]).round().item() for x in (before, after))
+    assert level not in {0, 255} or was == level
+
+
+def test_a_step_moves_by_its_size_whatever_room_there_is():
+    for base in (photo(), torch.ones(1, 3, 20, 30), torch.zeros(1, 3, 20, 30)):
+        canvas = PixelCanvas(base)
+        for seed in range(3):
+            before = canvas.difference
+            canvas.ascend(photo(seed=seed) - 0.5, 0.05)
+            moved = canvas.difference - before
+            torch.testing.assert_close(moved.square().mean().sqrt(), torch.tensor(0.05))
+
+
+def test_what_is_nearly_burnt_out_is_pushed_less_and_comes_back_freely():
+    base = torch.full((1, 3, 2, 2), 0.5)
+    burnt = torch.zeros_like(base)
+    burnt[..., 0] = 2.0
+
+    def moved(sign):
+        canvas = PixelCanvas(base, burnt.clone())
+        canvas.ascend(torch.full_like(base, sign), 0.1)
+        return (canvas.difference - burnt).abs()[0, 0, 0].tolist()
+
+    near, far = moved(1.0)
+    assert near < 0.3 * far
+    near, far = moved(-1.0)
+    assert near == pytest.approx(far)
 
 
 def test_together_keeps_a_grey_change_grey():
