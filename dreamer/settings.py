@@ -1,7 +1,7 @@
 """What a preset can set: every setting declared once, with its default, range and meaning.
 
-The preset files, the command line's help, the flags' checks and the docs all read these models,
-so a setting is added, renamed or bounded here and nowhere else. Every number has a closed range
+The preset files, the checks of the flags and the keywords of the Python interface all read these
+models, so a setting is added, renamed or bounded here and nowhere else. Every number has a closed range
 (`ge` and `le`), every setting a one-line description; one that has a flag names it in
 `json_schema_extra`.
 
@@ -151,7 +151,7 @@ class Gradient(Section):
         description="How many times stronger each coarser band is than the next finer one.",
     )
     grain: float = Field(
-        default=0.6,
+        default=0.8,
         ge=0.0,
         le=1.0,
         description="Share that is left of the finest band.",

@@ -98,7 +98,10 @@ def dream(
             raise UsageError("--detail and --target both say what to maximise.", "Give one.")
         rows.row(network).level(detail)
         # The level's own preset brings the settings that suit it, unless another was asked for.
-        preset, target = (detail, None) if preset is None else (preset, detail)
+        if preset is None and recipe is None:
+            preset = detail
+        else:
+            target = detail
     if output == STDIO and as_json:
         raise UsageError("-o - and --json both want stdout.", "Give one of them.")
 

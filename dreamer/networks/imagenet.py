@@ -20,9 +20,7 @@ def names() -> tuple[str, ...]:
 def name(index: int) -> str:
     """Name class `index`, 0 to 999; `UsageError` outside."""
     if not 0 <= index < COUNT:
-        raise UsageError(
-            f"There is no class {index}.", f"The ImageNet classes are 0 to {COUNT - 1}, or a name."
-        )
+        raise _out_of_range(str(index))
     return names()[index]
 
 
@@ -35,6 +33,8 @@ def index(name_or_index: str | int) -> int:
     """
     text = str(name_or_index).strip()
     if text.removeprefix("-").isdecimal():
+        if len(text) > 20:  # Python reads no number of thousands of digits
+            raise _out_of_range(f"{text[:20]}...")
         name(int(text))
         return int(text)
     if text in names():
@@ -50,6 +50,12 @@ def index(name_or_index: str | int) -> int:
     raise UsageError(
         f"There is no ImageNet class named '{text}'.",
         f"{offer}A class is one of ImageNet's 1000 names, or an index from 0 to {COUNT - 1}.",
+    )
+
+
+def _out_of_range(index: str) -> UsageError:
+    return UsageError(
+        f"There is no class {index}.", f"The ImageNet classes are 0 to {COUNT - 1}, or a name."
     )
 
 

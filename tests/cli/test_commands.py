@@ -163,6 +163,8 @@ def test_a_detail_level_brings_its_own_preset_or_replaces_the_target(run, photo)
     made = read_recipe("b.png")
     assert (made.preset, made.settings.target) == ("fur", "edges")
     assert made.terms == read_recipe("a.png").terms
+    run("dream", photo, "-o", "c.png", "--detail", "edges", "--from", "b.png", "--seed", 2)
+    assert read_recipe("c.png").terms == made.terms
 
 
 def test_luma_moves_all_colours_alike(run, photo):
