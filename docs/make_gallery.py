@@ -27,8 +27,8 @@ def main() -> None:
     rows = []
     for name, presets in (
         ("astronaut.png", ("dream", "objects")),
-        ("coffee.png", ("parts", "ornament")),
-        ("chelsea.png", ("patterns", "fur")),
+        ("coffee.png", ("patterns", "ornament")),
+        ("chelsea.png", ("objects", "woodcut")),
     ):
         photo = PHOTOS / name
         with Image.open(photo) as opened:

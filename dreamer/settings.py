@@ -1,8 +1,8 @@
 """What a preset can set: every setting declared once, with its default, range and meaning.
 
 The preset files, the checks of the flags and the keywords of the Python interface all read these
-models, so a setting is added, renamed or bounded here and nowhere else. Every number has a closed range
-(`ge` and `le`), every setting a one-line description; one that has a flag names it in
+models, so a setting is added, renamed or bounded here and nowhere else. Every number has a closed
+range (`ge` and `le`), every setting a one-line description; one that has a flag names it in
 `json_schema_extra`.
 
 Importing this module imports pydantic; `dreamer.presets` does so only when a preset is read.

@@ -25,7 +25,9 @@ Planes = tuple[Tensor, Tensor | None]
 
 _BITS_LOST = "its 16-bit colours were read with 8 bits"
 _BITS_PER_SAMPLE = 258  # TIFF tags
+_PHOTOMETRIC = 262
 _PLANAR_CONFIGURATION = 284
+_SAMPLE_FORMAT = 339
 
 
 @dataclass(frozen=True)
@@ -46,33 +48,43 @@ def decode(opened: Opened) -> Decoded:
     notes: list[str] = []
     with guarded(opened.label):
         image = opened.image
-        plan = _low_byte_plan(image)
-        with _decoder_silenced(image):
-            image.load()
-        # Phones store a preview as a second picture (MPO); to them it is still one photo.
+        # Phones store a preview as a second picture (MPO); to them it is still one photo. Asked
+        # before the pixels are read: counting the frames of a TIFF forgets how they are turned.
         if getattr(image, "is_animated", False) and image.format != "MPO":
             notes.append(f"only one of its {getattr(image, 'n_frames', 2)} frames is used")
+        plan = _low_byte_plan(image)
+        grey_bits = _grey_bits(image)
+        with _decoder_silenced(image):
+            image.load()
         turned = reading.orientation(image)
         if turned is None:
             notes.append("its EXIF data is damaged: it may be turned the wrong way")
         pixels, alpha = (
-            _one_deep_channel(image, notes)
+            _one_deep_channel(opened, notes)
             or _sixteen_bits(opened, plan, notes)
-            or _eight_bits(image, notes)
+            or _eight_bits(image, grey_bits, notes)
         )
-    if not bool(torch.isfinite(pixels).all()):
-        raise InputError(
-            f"{opened.label} holds values that are not numbers.",
-            "Fill the missing values in first.",
-        )
-    pixels = _upright(pixels, turned or 1)
-    alpha = None if alpha is None else _upright(alpha, turned or 1)
+        pixels = _upright(pixels, turned or 1)
+        alpha = None if alpha is None else _upright(alpha, turned or 1)
     return Decoded(pixels, alpha, tuple(notes))
 
 
-def _eight_bits(image: Image.Image, notes: list[str]) -> Planes:
-    """Decode what Pillow holds with 8 bits a channel: nearly everything."""
+def _eight_bits(image: Image.Image, grey_bits: int, notes: list[str]) -> Planes:
+    """Decode what Pillow holds with 8 bits a channel: nearly everything.
+
+    Args:
+        image: the picture, its pixels decoded.
+        grey_bits: as `_grey_bits` says.
+        notes: gets what had to be given up.
+    """
     alpha = None
+    if image.mode == "La":  # Pillow knows one way out of it
+        image = image.convert("LA")
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int) and transparent < 1 << grey_bits < 256:
+        # Pillow stretches the levels of the pixels to 8 bits, but not the transparent one.
+        image = image.copy()
+        image.info["transparency"] = transparent * 255 // ((1 << grey_bits) - 1)
     if image.has_transparency_data:
         grey = image.mode in ("1", "L", "LA", "La")
         image = image.convert("RGBA")
@@ -89,27 +101,57 @@ def _eight_bits(image: Image.Image, notes: list[str]) -> Planes:
     return _levels(image.convert("RGB")) / 255, alpha
 
 
-def _one_deep_channel(image: Image.Image, notes: list[str]) -> Planes | None:
+def _one_deep_channel(opened: Opened, notes: list[str]) -> Planes | None:
     """Decode one channel of more than 8 bits; None if the picture is something else."""
+    image = opened.image
+    tags = getattr(image, "tag_v2", {})
     if image.mode.startswith("I"):
         data = _bytes_to_tensor(image.convert("I").tobytes(), torch.int32)
+        if image.mode == "I" and tags.get(_SAMPLE_FORMAT, (2,))[0] == 1:  # without a sign
+            data = data.long() & 0xFFFFFFFF
     elif image.mode == "F":
         data = _bytes_to_tensor(image.tobytes(), torch.float32)
     else:
         return None
     grey = data.view(image.height, image.width)
+    if not bool(torch.isfinite(grey).all()):
+        raise InputError(
+            f"{opened.label} holds values that are not numbers.",
+            "Fill the missing values in first.",
+        )
     alpha = None
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):
         alpha = (grey != transparent).float()
-    if image.mode.startswith("I;16") or image.format in ("PNG", "PPM"):
+    if image.mode.startswith("I;16"):
+        grey = grey / (4095 if tags.get(_BITS_PER_SAMPLE) == (12,) else 65535)
+        if tags.get(_PHOTOMETRIC) == 0:  # 0 is white
+            grey = 1 - grey
+    elif image.mode == "I" and image.format in ("PNG", "PPM"):
         grey = grey / 65535
     elif image.mode == "I" or float(grey.min()) < 0 or float(grey.max()) > 1:
         # Measurements, heights, depths: nothing in the file says which value is white.
         notes.append("its values have no fixed white: they were stretched to the full range")
         low, high = grey.min().double(), grey.max().double()
         grey = ((grey.double() - low) / (high - low).clamp_min(1e-12)).float()
-    return grey.clamp(0, 1).expand(3, -1, -1).contiguous(), alpha
+    return _colours_of_grey(image, grey.clamp(0, 1), notes), alpha
+
+
+def _colours_of_grey(image: Image.Image, grey: Tensor, notes: list[str]) -> Tensor:
+    """Return grey values (H, W) in 0..1 as sRGB (3, H, W), by the picture's profile if any.
+
+    The profile is asked about 256 levels, and everything between them lies on a line.
+    """
+    ramp = Image.frombytes("L", (256, 1), bytes(range(256)))
+    ramp.info["icc_profile"] = image.info.get("icc_profile")
+    converted, fits = profiles.to_srgb(ramp)
+    if not fits:
+        notes.append(profiles.NOTE)
+    if converted is ramp:
+        return grey.expand(3, -1, -1).contiguous()
+    table = _levels(converted)[:, 0] / 255
+    below = (grey * 255).long().clamp_max(254)
+    return torch.lerp(table[:, below], table[:, below + 1], grey * 255 - below)
 
 
 def _sixteen_bits(
@@ -127,14 +169,14 @@ def _sixteen_bits(
     image = opened.image
     if plan is None or opened.stream is None:
         tags = getattr(image, "tag_v2", {})
-        if max(tags.get(_BITS_PER_SAMPLE, (8,))) > 8:
-            if tags.get(_PLANAR_CONFIGURATION) == 2 and image.format == "TIFF":
-                raise ValueError("16-bit colours in separate planes cannot be read")
+        deep = max(tags.get(_BITS_PER_SAMPLE, (8,))) > 8
+        if deep and tags.get(_PLANAR_CONFIGURATION) == 2:
+            raise InputError(
+                f"{opened.label} keeps its 16-bit colours in separate planes: that cannot be read.",
+                "Save it in another program, with its channels interleaved or with 8 bits.",
+            )
+        if deep or plan is not None:
             notes.append(_BITS_LOST)
-        return None
-    if profiles.moves_colours(image):
-        # The colour engine as Pillow offers it works on 8 bits; right colours matter more.
-        notes.append(f"{_BITS_LOST}, to apply its colour profile")
         return None
     opened.stream.seek(0)
     with Image.open(opened.stream, formats=(image.format or "",)) as low:
@@ -152,6 +194,14 @@ def _sixteen_bits(
     transparent = image.info.get("transparency")
     if isinstance(transparent, tuple):
         alpha = (values != torch.tensor(transparent)[:, None, None]).any(0).float()
+    colours = image.getchannel("R") if grey_alpha else image.convert("RGB")
+    converted, fits = profiles.to_srgb(colours)
+    if not fits:
+        notes.append(profiles.NOTE)
+    if converted is not colours:
+        # The colour engine as Pillow offers it works on 8 bits; right colours matter more.
+        notes.append(f"{_BITS_LOST}, to apply its colour profile")
+        return _levels(converted) / 255, alpha
     return values[:3] / 65535, alpha
 
 
@@ -163,12 +213,18 @@ def _low_byte_plan(image: Image.Image) -> list[ImageFile._Tile] | None:
         layout, *rest = tile.args if isinstance(tile.args, tuple) else (tile.args,)
         if layout == "LA;16B":  # there is no such layout in the other order
             layout = "RGBA"
-        elif layout and layout[:-1] in ("RGB;16", "RGBA;16", "RGBX;16"):
+        elif isinstance(layout, str) and layout[:-1] in ("RGB;16", "RGBA;16", "RGBX;16"):
             layout = layout[:-1] + swapped[layout[-1]]
         else:
             return None
         plan.append(tile._replace(args=(layout, *rest) if rest else layout))
     return plan or None
+
+
+def _grey_bits(image: Image.Image) -> int:
+    """Return the bits of a pixel of a grey PNG of which the pixels are not decoded yet; or 8."""
+    tiles = getattr(image, "tile", [])
+    return {"L;2": 2, "L;4": 4}.get(tiles[0].args, 8) if tiles and image.format == "PNG" else 8
 
 
 @contextlib.contextmanager

@@ -78,7 +78,7 @@ def by_suffix(path: str | os.PathLike[str]) -> Format:
         UsageError: no suffix, or not one of `SUFFIXES`.
     """
     text = os.fspath(path)
-    suffix = (text if text in SUFFIXES else Path(text).suffix).lower()
+    suffix = text.lower() if text.lower() in SUFFIXES else Path(text).suffix.lower()
     for row in FORMATS:
         if suffix in row.suffixes:
             return row

@@ -15,7 +15,7 @@ from torch.nn import functional
 from dreamer.errors import InputError, OutputError
 from dreamer.media import decoding, files, formats, metadata, profiles, reading
 from dreamer.media.formats import check_size, check_target
-from dreamer.media.reading import MAX_PIXELS, Source, fitted, probe
+from dreamer.media.reading import MAX_PIXELS, Opened, Source, fitted, probe
 
 __all__ = [
     "MAX_PIXELS",
@@ -70,13 +70,9 @@ def load(source: Source, *, name: str | None = None, max_pixels: int = MAX_PIXEL
         InputError: it cannot be read, is no picture, is damaged, or is too large.
     """
     with reading.opened(source, name=name, max_pixels=max_pixels) as opened:
-        if opened.stream is None:
-            decoded = decoding.decode(opened)
-            digest = _hash_of_image(opened.image)
-        else:
-            opened.stream.seek(0)
-            digest = hashlib.file_digest(opened.stream, "sha256").hexdigest()  # type: ignore[arg-type]
-            decoded = decoding.decode(opened)
+        decoded = decoding.decode(opened)
+        with reading.guarded(opened.label):
+            digest = _hash(opened)
     return Photo(decoded.pixels, decoded.alpha, digest, opened.name, decoded.notes)
 
 
@@ -90,9 +86,10 @@ def from_tensor(pixels: Tensor, *, name: str = "tensor") -> Photo:
     Raises:
         InputError: another shape or type, or values outside 0..1.
     """
+    label = f"'{files.shown(name)}'"
     if pixels.ndim != 3 or pixels.shape[0] not in (3, 4) or 0 in pixels.shape:
         raise InputError(
-            f"'{name}' has the shape {tuple(pixels.shape)}: it is no picture.",
+            f"{label} has the shape {tuple(pixels.shape)}: it is no picture.",
             "Give a tensor of shape (3, H, W), or (4, H, W) with transparency.",
         )
     if pixels.dtype == torch.uint8:
@@ -101,12 +98,12 @@ def from_tensor(pixels: Tensor, *, name: str = "tensor") -> Photo:
         values = pixels.detach().cpu().float()
     else:
         raise InputError(
-            f"'{name}' holds {str(pixels.dtype).removeprefix('torch.')}: it is no picture.",
+            f"{label} holds {str(pixels.dtype).removeprefix('torch.')}: it is no picture.",
             "Give floating point values in 0..1, or uint8.",
         )
     if not bool(((values >= 0) & (values <= 1)).all()):  # False for NaN as well
         raise InputError(
-            f"'{name}' has values outside 0..1.", "Scale or clamp the tensor to 0..1 first."
+            f"{label} has values outside 0..1.", "Scale or clamp the tensor to 0..1 first."
         )
     values = values.contiguous()
     digest = hashlib.sha256(f"{tuple(values.shape)}".encode() + _tensor_to_bytes(values))
@@ -229,8 +226,14 @@ def save(
         stream.write(data)
 
 
-def _hash_of_image(image: Image.Image) -> str:
+def _hash(opened: Opened) -> str:
+    if opened.stream is not None:
+        opened.stream.seek(0)
+        return hashlib.file_digest(opened.stream, "sha256").hexdigest()  # type: ignore[arg-type]
+    image = opened.image
     digest = hashlib.sha256(f"{image.mode} {image.size}".encode())
+    if image.mode in ("P", "PA"):  # numbers that mean nothing without their colours
+        image = image.convert("RGBA")
     digest.update(image.tobytes())
     return digest.hexdigest()
 

@@ -22,7 +22,7 @@ KEY = "dreamer"
 
 _BEFORE, _AFTER = f'{{"{KEY}": ', "}"
 _ASCII = b"ASCII\0\0\0"  # the character code that starts an EXIF UserComment
-_JPEG_SEGMENT = 65_533 - len(b"Exif\0\0")
+_JPEG_SEGMENT = 65_533  # bytes that one holds, "Exif" at their start included
 
 
 def save_options(format_name: str, recipe: str) -> dict[str, object]:

@@ -37,14 +37,6 @@ def to_srgb(image: Image.Image) -> tuple[Image.Image, bool]:
     return ImageCms.applyTransform(image, transform) or image, True
 
 
-def moves_colours(image: Image.Image) -> bool:
-    """Whether the picture's profile is a usable one, other than sRGB."""
-    try:
-        return _transform(image) is not None
-    except _BROKEN:
-        return False
-
-
 def srgb_bytes() -> bytes:
     """Return the sRGB profile to embed, with a fixed date: same picture, same bytes."""
     profile = bytearray(_srgb().tobytes())
@@ -64,7 +56,7 @@ def _transform(image: Image.Image) -> ImageCms.ImageCmsTransform | None:
     profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
     mode = _MODES[profile.profile.xcolor_space.strip()]
     # A grey photo may be tagged with its camera's profile for colours.
-    if image.mode != mode and (image.mode, mode) not in (("L", "RGB"), ("RGBA", "RGB")):
+    if image.mode != mode and (image.mode, mode) != ("L", "RGB"):
         raise ValueError(f"a profile for {mode} on pixels of {image.mode}")
     transform = ImageCms.buildTransform(
         profile,

@@ -26,7 +26,10 @@ MAX_PIXELS = 250_000_000
 # Only plain pictures: some of Pillow's other readers start programs (PostScript) or pull in
 # things that nobody dreams on. The common ones first, since Pillow loads the others slowly.
 _READ = ("PNG", "JPEG", "GIF", "BMP", "PPM", "WEBP", "AVIF", "TIFF")
-_READABLE = "JPEG, PNG, WebP, AVIF, TIFF, GIF, BMP and HEIC can be read"
+_READABLE = (
+    "JPEG, PNG, WebP, AVIF, TIFF, GIF, BMP and HEIC can be read. "
+    "If it is one of these, get it again, or save it in another program."
+)
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 # Pillow's size limit and Python's warning filters belong to the process; one thread at a time.
@@ -98,10 +101,10 @@ def guarded(label: str) -> Iterator[None]:
         except DreamerError:
             raise
         except MemoryError as error:
-            raise DeviceError(
-                f"There is not enough memory to read {label}.", "Make it smaller first."
-            ) from error
+            raise _no_memory(label) from error
         except Exception as error:
+            if isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error):
+                raise _no_memory(label) from error  # torch has no exception of its own for this
             # What decoders say is for programmers; only the system's reasons help a user.
             if isinstance(error, OSError) and error.errno:
                 raise _unreadable(label, error) from error
@@ -137,10 +140,21 @@ def fitted(width: int, height: int, long_edge: int) -> tuple[int, int]:
 
 def orientation(image: Image.Image) -> int | None:
     """Return how the picture is turned (EXIF, 1 to 8), or None if that cannot be read."""
+    tag = ExifTags.Base.Orientation
     try:
-        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+        with warnings.catch_warnings(record=True) as complaints:
+            warnings.simplefilter("always")
+            value = image.getexif().get(tag)
+            data = image.info.get("exif")
+            if value is None and isinstance(data, bytes):
+                # Pillow reads it once; for a JPEG that was with the header, and unheard.
+                again = Image.Exif()
+                again.load(data)
+                value = again.get(tag)
     except Exception:  # damaged EXIF data is no reason to refuse the pixels
         return None
+    if value is None and not any("Corrupt EXIF" in str(said.message) for said in complaints):
+        return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else None
 
 
@@ -193,7 +207,7 @@ def _identify(stream: IO[bytes], label: str) -> Image.Image:
         stream.seek(0)
         if start[4:8] == b"ftyp" and start[8:12] in _HEIC_BRANDS:
             return _identify_heic(stream, label)
-        raise InputError(f"{label} is not a picture that can be read.", f"{_READABLE}.") from error
+        raise InputError(f"{label} is not a picture that can be read.", _READABLE) from error
 
 
 def _identify_heic(stream: IO[bytes], label: str) -> Image.Image:
@@ -223,6 +237,10 @@ def _refuse_size(header: Opened, max_pixels: int) -> None:
         )
     if width < 1 or height < 1:
         raise InputError(f"{header.label} has no pixels: {width}x{height}.", "Get the file again.")
+
+
+def _no_memory(label: str) -> DeviceError:
+    return DeviceError(f"There is not enough memory to read {label}.", "Make it smaller first.")
 
 
 def _unreadable(label: str, error: OSError | ValueError) -> InputError:

@@ -17,7 +17,8 @@ from typing import Any, Literal
 from dreamer.errors import InputError, unknown
 
 LEVELS = ("edges", "textures", "patterns", "parts", "objects")
-# Where a level lies in a network without a table of its own: where the embedded network's are.
+# Where a level lies in a network without a table of its own: about where the embedded network's
+# are, and far enough apart for twelve blocks to tell them apart.
 LEVEL_DEPTHS: Mapping[str, float] = {
     "edges": 0.18,
     "textures": 0.36,
