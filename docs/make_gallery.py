@@ -42,8 +42,9 @@ def main() -> None:
             rows.append((preset, made.image))
     save(sheets.grid(rows, columns=3), "photos.jpg")
     sheet = sheets.presets_sheet(
-        str(PHOTOS / "chelsea.png"), size=260, network="efficientnet_lite0"
+        str(PHOTOS / "chelsea.png"), size=384, network="efficientnet_lite0"
     )
+    sheet.thumbnail((1400, 1400))  # dreams of thumbnails would have few octaves
     save(sheet, "presets.jpg")
 
 
