@@ -24,6 +24,7 @@ Planes = tuple[Tensor, Tensor | None]
 """Pixels (3, H, W) and transparency (H, W) or None, float32 in 0..1."""
 
 _BITS_LOST = "its 16-bit colours were read with 8 bits"
+_BITS_TRADED = "its colours were read with 8 bits, to apply its colour profile"
 _BITS_PER_SAMPLE = 258  # TIFF tags
 _PHOTOMETRIC = 262
 _PLANAR_CONFIGURATION = 284
@@ -54,8 +55,11 @@ def decode(opened: Opened) -> Decoded:
             notes.append(f"only one of its {getattr(image, 'n_frames', 2)} frames is used")
         plan = _low_byte_plan(image)
         grey_bits = _grey_bits(image)
+        announced = image.size
         with _decoder_silenced(image):
             image.load()
+        if image.size != announced:  # then neither the size limit nor the plans made have held
+            raise ValueError(f"a header of {announced} before pixels of {image.size}")
         turned = reading.orientation(image)
         if turned is None:
             notes.append("its EXIF data is damaged: it may be turned the wrong way")
@@ -86,12 +90,12 @@ def _eight_bits(image: Image.Image, grey_bits: int, notes: list[str]) -> Planes:
         image = image.copy()
         image.info["transparency"] = transparent * 255 // ((1 << grey_bits) - 1)
     if image.has_transparency_data:
-        grey = image.mode in ("1", "L", "LA", "La")
+        grey = image.mode in ("1", "L", "LA")
         image = image.convert("RGBA")
         alpha = _levels(image)[3] / 255
         # Back to grey, so that a profile for grey fits.
         image = image.getchannel("R") if grey else image.convert("RGB")
-    elif image.mode in ("1", "LA", "La"):
+    elif image.mode == "1":
         image = image.convert("L")
     elif image.mode not in ("RGB", "L", "CMYK", "LAB"):
         image = image.convert("RGB")
@@ -140,7 +144,8 @@ def _one_deep_channel(opened: Opened, notes: list[str]) -> Planes | None:
 def _colours_of_grey(image: Image.Image, grey: Tensor, notes: list[str]) -> Tensor:
     """Return grey values (H, W) in 0..1 as sRGB (3, H, W), by the picture's profile if any.
 
-    The profile is asked about 256 levels, and everything between them lies on a line.
+    The profile is asked about the 256 levels that the colour engine knows as Pillow offers it;
+    between them lies a line, so that dark parts, which it may spread widely, show no steps.
     """
     ramp = Image.frombytes("L", (256, 1), bytes(range(256)))
     ramp.info["icc_profile"] = image.info.get("icc_profile")
@@ -149,6 +154,7 @@ def _colours_of_grey(image: Image.Image, grey: Tensor, notes: list[str]) -> Tens
         notes.append(profiles.NOTE)
     if converted is ramp:
         return grey.expand(3, -1, -1).contiguous()
+    notes.append(_BITS_TRADED)
     table = _levels(converted)[:, 0] / 255
     below = (grey * 255).long().clamp_max(254)
     return torch.lerp(table[:, below], table[:, below + 1], grey * 255 - below)
@@ -200,7 +206,7 @@ def _sixteen_bits(
         notes.append(profiles.NOTE)
     if converted is not colours:
         # The colour engine as Pillow offers it works on 8 bits; right colours matter more.
-        notes.append(f"{_BITS_LOST}, to apply its colour profile")
+        notes.append(_BITS_TRADED)
         return _levels(converted) / 255, alpha
     return values[:3] / 65535, alpha
 

@@ -51,12 +51,13 @@ FORMATS = (
         longest=16_383,
         options={"quality": 95, "alpha_quality": 100, "exact": True},
     ),
+    # Its header has room for sides of 65,535, but what most programs read it with refuses them.
     # Left alone, the encoder uses as many threads as there are cores, and its bytes depend on it.
     Format(
         "AVIF",
         (".avif",),
         alpha=True,
-        longest=65_535,
+        longest=32_768,
         options={"quality": 90, "subsampling": "4:4:4", "autotiling": False, "max_threads": 4},
     ),
     Format(
