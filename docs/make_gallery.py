@@ -41,9 +41,8 @@ def main() -> None:
             made = dreamer.dream(start, preset=preset, network=network)
             rows.append((preset, made.image))
     save(sheets.grid(rows, columns=3), "photos.jpg")
-    sheet = sheets.presets_sheet(
-        str(PHOTOS / "chelsea.png"), size=384, network="efficientnet_lite0"
-    )
+    made = sheets.presets_sheet(str(PHOTOS / "chelsea.png"), size=384, network="efficientnet_lite0")
+    sheet = made.image
     sheet.thumbnail((1400, 1400))  # dreams of thumbnails would have few octaves
     save(sheet, "presets.jpg")
 

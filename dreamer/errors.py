@@ -26,6 +26,10 @@ class DreamerError(Exception):
         self.message = message
         self.advice = advice
 
+    def __str__(self) -> str:
+        """Say both, for tracebacks of the Python interface."""
+        return f"{self.message} {self.advice}"
+
 
 class UsageError(DreamerError):
     """A flag, a name, a preset or a value that is not valid (exit code 2)."""

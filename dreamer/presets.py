@@ -161,6 +161,7 @@ def _load(found: Found) -> Preset:
         # Where the chain breaks off, the rest of it may hold what seems to be missing.
         whole = "extends" not in chain[-1].values
         problems += _located([c for c in checked if whole or not c.missing], chain)
+    problems.sort(key=_place)
     advice = f"Correct {_count(problems)}; `dreamer presets show NAME` prints a whole preset."
     raise PresetError(problems, advice)
 
@@ -172,6 +173,12 @@ def _located(complaints: Iterable[Complaint], chain: Sequence[Document]) -> Iter
         prefixes = [path[:length] for length in range(len(path), 0, -1)]
         holders = (link for prefix in prefixes for link in chain if prefix in link.lines)
         yield next(holders, chain[0]).problem(path, complaint.text)
+
+
+def _place(problem: str) -> tuple[str, int]:
+    """Return the file and line that a problem begins with, to sort by."""
+    match = re.match(r"(.*?):(\d+):", problem)
+    return (match[1], int(match[2])) if match else (problem, 0)
 
 
 def _over(values: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:

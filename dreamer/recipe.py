@@ -108,6 +108,7 @@ class Recipe(_Part):
         for name in _DESCRIPTIONS:
             values.pop(name, None)
         values["settings"].pop("description")
+        values["origin"].pop("name")
         text = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -14,9 +14,9 @@ Spaces around signs and "*" are optional. Layer and class names may hold dashes:
 letters or digits belongs to the name, unless a number and "*" follow it. So `block1-0` is a name,
 while `a - b`, `a -b` and `a-2*b` are differences.
 
-A weight is a finite number other than zero. Negative weights make the picture respond less; a
-target may hold only negative terms. Class names are those of `dreamer.networks.imagenet`, in any
-case, with `_`, `-` or, in quotes, spaces between the words.
+A weight is a number from a millionth to a million, of either sign. Negative weights make the
+picture respond less; a target may hold only negative terms. Class names are those of
+`dreamer.networks.imagenet`, in any case, with `_`, `-` or, in quotes, spaces between the words.
 
 `parse` needs no network. `resolve` looks the names up in the row of one network and gives the
 weighted sum of layers, channels and neurons that an objective is built from.
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from dreamer.networks.rows import Layer, Row
 
 KINDS = f"{', '.join(LEVELS)}, LAYER, LAYER:37 (a channel), LAYER:37@4,5 (a neuron), class:NAME"
+
+LONGEST = 2000  # characters of a target
+LARGEST_WEIGHT = 1e6
 
 _SIGNS = r"\s*(?P<sign>[+-])?\s*(?P<own_sign>[+-])?\s*"
 _WEIGHT = r"(?:(?P<weight>(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*\*\s*)?"
@@ -70,14 +73,14 @@ class Term:
     """One weighted term of a target.
 
     Attributes:
-        weight: finite, not zero.
+        weight: from a millionth to a million, of either sign.
         kind: "level", "layer" (a whole layer, a channel or a neuron) or "class".
         name: the level's or layer's name, or the class's name in ImageNet's own spelling.
         channel: the channel of a layer, or the index 0..999 of a class.
         at: the neuron's (y, x) in the layer's map, counted from the top left.
 
     Raises:
-        UsageError: the weight is zero, infinite or not a number.
+        UsageError: the weight is zero, too small or large to compute with, or not a number.
     """
 
     weight: float
@@ -87,10 +90,11 @@ class Term:
     at: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.weight) or self.weight == 0:
+        if not 1 / LARGEST_WEIGHT <= abs(self.weight) <= LARGEST_WEIGHT:
             raise errors.UsageError(
-                f"'{self.label}' has the weight {self.weight + 0.0:g}.",
-                "Give it a finite weight other than zero, or leave the term out.",
+                f"'{self.label}' has the weight {self.weight + 0.0!r}.",
+                f"Give it a weight from {1 / LARGEST_WEIGHT:f} to {LARGEST_WEIGHT:.0f}, of either "
+                "sign, or leave the term out.",
             )
 
     @property
@@ -139,6 +143,11 @@ def parse(text: str) -> Target:
         UsageError: the text is not a target, a class is unknown or ambiguous, or a weight is zero
             or not finite.
     """
+    if len(text) > LONGEST:
+        raise errors.UsageError(
+            f"The target '{text[:40]}...' is {len(text)} characters long.",
+            f"At most {LONGEST} are read.",
+        )
     terms: list[Term] = []
     position = 0
     while position < len(text) or not terms:
@@ -241,7 +250,9 @@ def _layer(name: str, row: Row) -> Layer:
     except errors.UsageError as error:
         names = [*LEVELS, *(layer.name for layer in row.layers), *row.aliases]
         listing = f"`dreamer layers --network {row.name}` shows them all"
-        if any(name.startswith(f"{known}-") for known in names):
+        if imagenet.known(name):
+            listing = f"Or class:{name}? {listing}"
+        elif any(name.startswith(f"{known}-") for known in names):
             listing = f"A minus needs a space before it; {listing}"
         raise errors.unknown(f"level or layer of {row.name}", name, names, listing) from error
 

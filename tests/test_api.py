@@ -69,6 +69,50 @@ def test_unknown_settings_are_refused_with_the_nearest_name(embedded):
     assert caught.value.exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"size": 0}, "size"),
+        ({"size": "64"}, "size"),
+        ({"seed": -1}, "seed"),
+        ({"seed": 1.5}, "seed"),
+        ({"threads": 0}, "threads"),
+        ({"photo": 5}, "int"),
+        ({"photo": [[0.5]]}, "list"),
+        ({"foo": 1}, "octave_scale"),
+    ],
+    ids=str,
+)
+def test_wrong_arguments_are_refused_in_our_words(embedded, arguments, named):
+    with pytest.raises(dreamer.DreamerError) as caught:
+        dreamer.dream(**{"network": embedded, "octaves": 1, "steps": 1, "size": 64, **arguments})
+    assert named in str(caught.value)
+    assert caught.value.advice in str(caught.value)
+
+
+@pytest.mark.parametrize("off", [torch.no_grad, torch.inference_mode])
+def test_a_caller_that_turned_gradients_off_dreams_all_the_same(off):
+    expected = dreamer.dream("sky", **QUICK).pixels
+    picture = torch.rand(3, 48, 64)
+    with off():
+        assert torch.equal(dreamer.dream("sky", **QUICK).pixels, expected)
+        made = dreamer.dream(picture.clone(), octaves=1, steps=1)
+    assert not torch.equal(made.pixels, picture)
+
+
+def test_a_recipe_is_taken_from_a_picture(embedded, tmp_path):
+    first = dreamer.dream("sky", network=embedded, preset="fur", **{**QUICK, "steps": 2}, seed=3)
+    first.save(tmp_path / "a.png")
+    again = dreamer.dream(recipe=tmp_path / "a.png", network=embedded)
+    assert again.recipe == first.recipe
+    assert torch.equal(again.pixels, first.pixels)
+
+
+def test_a_dream_is_printed_in_one_line_and_the_package_lists_itself(embedded):
+    assert repr(dreamer.dream("sky", network=embedded, **QUICK)).startswith("Dream(64x43, ")
+    assert {"dream", "load_network"} <= set(dir(dreamer))
+
+
 def test_the_network_is_left_as_it_was_after_success_and_after_an_error(embedded):
     features = embedded.features(("block9", "block10", "block8"))
     before = [parameter.clone() for parameter in features.parameters()]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import json
 import os
+import re
 import signal
 import sys
 import traceback
@@ -13,8 +16,9 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import typer
+from typer.main import get_command
 
-from dreamer.errors import DreamerError, Interrupted, UsageError, unknown
+from dreamer.errors import DreamerError, Interrupted, OutputError, UsageError, unknown
 
 if TYPE_CHECKING:
     from typer import Typer
@@ -23,6 +27,8 @@ ENVELOPE = 1
 # Typer brings click along, as a package or inside itself, and exports some of its exceptions: the
 # base of them all is found through one of those.
 ParsingError: type[Exception] = typer.BadParameter.__mro__[2]
+# What writing to a stream may fail with: a full disk, a closed descriptor, a broken terminal.
+_STREAM_ERRORS = (errno.ENOSPC, errno.EBADF, errno.EIO)
 BUG_ADVICE = "Please report it with the command and the lines that -v prints."
 
 
@@ -60,20 +66,31 @@ class Console:
             typer.echo(text, err=True)
 
     def finish(self, result: Mapping[str, Any], text: str, *, status: str = "success") -> None:
-        """Print a result: the envelope, or its text."""
+        """Print a result: the envelope, or its text.
+
+        Raises:
+            OutputError: standard output cannot be written.
+        """
         if self.as_json:
             envelope = {"schema": ENVELOPE, "command": self.command, "status": status}
-            typer.echo(json.dumps(envelope | {"result": result, "error": None}))
-        elif text:
-            typer.echo(text)
+            text = json.dumps(envelope | {"result": result, "error": None})
+        if text:
+            try:
+                typer.echo(text)
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                raise _unwritable(error) from error
 
     def fail(self, error: DreamerError) -> None:
         """Print an error: the envelope, or two lines on stderr."""
-        if self.as_json:
-            said = {"code": error.exit_code, "message": error.message, "advice": error.advice}
-            envelope = {"schema": ENVELOPE, "command": self.command, "status": "error"}
-            typer.echo(json.dumps(envelope | {"result": None, "error": said}))
-        typer.echo(f"Error: {error.message}\n{error.advice}", err=True)
+        said = {"code": error.exit_code, "message": error.message, "advice": error.advice}
+        envelope = {"schema": ENVELOPE, "command": self.command, "status": "error"}
+        with contextlib.suppress(OSError):  # a full or closed stream is no reason to say no more
+            if self.as_json:
+                typer.echo(json.dumps(envelope | {"result": None, "error": said}))
+        with contextlib.suppress(OSError):
+            typer.echo(f"Error: {error.message}\n{error.advice}", err=True)
 
 
 console = Console()
@@ -83,25 +100,42 @@ def run_guarded(app: Typer, arguments: Sequence[str] | None) -> int:
     """Run the app; every way it can end becomes an exit code and, at worst, two lines."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     # Errors of parsing come before a command can say how it speaks.
-    console.setup("dreamer", as_json="--json" in given, verbose="-v" in given)
+    words = _command(app, given) if "--json" in given else []
+    console.setup(" ".join(words) or "dreamer", as_json="--json" in given, verbose="-v" in given)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # names of files that are no text
     try:
+        _check_folder()
         code = app(args=given, prog_name="dreamer", standalone_mode=False)
     except DreamerError as error:
         return _failed(error)
     except ParsingError as error:
-        return _failed(_usage(error))
+        if type(error).__name__ == "NoArgsIsHelpError":  # the help has been printed
+            return UsageError.exit_code
+        return _failed(_usage(error, app, given))
     except (KeyboardInterrupt, typer.Abort):
         return _failed(Interrupted("Interrupted.", "Nothing was written."))
     except BrokenPipeError:
-        # Who reads the output has gone; say nothing more, not even while Python shuts down.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 1
+        _silence_stdout()
+        return OutputError.exit_code  # who reads the output has gone, and knows it
+    except OSError as error:
+        if error.filename is None and error.errno in _STREAM_ERRORS:
+            return _failed(_unwritable(error))
+        return _failed(_bug(error))
     except Exception as error:  # the last resort: a bug still ends in two lines
-        if console.verbose:
-            traceback.print_exc()
-        said = " ".join(str(error).split())[:300]
-        return _failed(DreamerError(f"A bug: {type(error).__name__}: {said}", BUG_ADVICE))
+        return _failed(_bug(error))
     return code if isinstance(code, int) else 0
+
+
+def _check_folder() -> None:
+    """Refuse to start in a folder that is gone: no path, not even of libraries, works there."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise UsageError(
+            "The folder that you are in does not exist any more.",
+            "Change to another one, then run the command again.",
+        ) from error
 
 
 def _failed(error: DreamerError) -> int:
@@ -111,15 +145,61 @@ def _failed(error: DreamerError) -> int:
     return error.exit_code
 
 
-def _usage(error: Any) -> DreamerError:
+def _bug(error: Exception) -> DreamerError:
+    said = " ".join(str(error).split())[:300]
+    bug = DreamerError(f"A bug: {type(error).__name__}: {said}", BUG_ADVICE)
+    return bug.with_traceback(error.__traceback__)
+
+
+def _unwritable(error: OSError) -> OutputError:
+    """Return the error for a standard output that cannot be written, and write no more to it."""
+    _silence_stdout()
+    return OutputError(
+        f"Standard output cannot be written: {error.strerror}.",
+        "Send it to another place, or write to a file with -o.",
+    )
+
+
+def _silence_stdout() -> None:
+    """Drop what is still to be written, so that Python does not try again when it shuts down."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _command(app: Typer, given: Sequence[str]) -> list[str]:
+    """Return the words of `given` that name the command."""
+    place: Any = get_command(app)
+    words = []
+    for word in given:
+        place = getattr(place, "commands", {}).get(word)
+        if place is None:
+            break
+        words.append(word)
+    return words
+
+
+def _usage(error: Any, app: Typer, given: Sequence[str]) -> DreamerError:
     context = getattr(error, "ctx", None)
-    path = context.command_path if context else "dreamer"
+    path = " ".join(["dreamer", *_command(app, given)])
     option = getattr(error, "option_name", None)
     if option is not None and type(error).__name__ == "NoSuchOption":
         names = [name for p in context.command.params for name in p.opts] if context else []
         return unknown("option", option, names, f"`{path} --help` lists them")
-    message = " ".join(error.format_message().split()).rstrip(".")
-    return UsageError(f"{message}.", f"`{path} --help` shows how it is used.")
+    message, offer, near = " ".join(error.format_message().split()).partition(" Did you mean")
+    wrong = re.match(r"Invalid value for '([^']*)': Input should ([^,]*)", message)
+    if wrong:
+        shown = _given_value(wrong[1].split(" / "), given)
+        message = f"{shown} is not valid for {wrong[1]}. It should {wrong[2]}"
+    advice = f"`{path} --help` shows how it is used."
+    return UsageError(f"{message.rstrip('.')}.", f"{offer.strip()}{near} {advice}".strip())
+
+
+def _given_value(options: Sequence[str], given: Sequence[str]) -> str:
+    """Return what was given for an option, as it was written."""
+    for index, word in enumerate(given):
+        name, found, value = word.partition("=")
+        if name in options:
+            return f"'{value if found else ' '.join(given[index + 1 : index + 2])}'"
+    return "That"
 
 
 @contextlib.contextmanager
@@ -134,6 +214,10 @@ def guarded_stdout() -> Iterator[BinaryIO]:
     try:
         with os.fdopen(os.dup(real), "wb") as stream:
             yield stream
+    except OSError as error:
+        if error.filename is None and error.errno in _STREAM_ERRORS:
+            raise _unwritable(error) from error
+        raise
     finally:
         sys.stdout.flush()
         os.dup2(real, 1)
@@ -141,7 +225,7 @@ def guarded_stdout() -> Iterator[BinaryIO]:
 
 
 class StopOnInterrupt:
-    """Turn the first Ctrl-C (or SIGTERM) into a polite request; the second one interrupts."""
+    """Turn the first Ctrl-C, SIGTERM or hang-up into a request; the second one interrupts."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -153,8 +237,10 @@ class StopOnInterrupt:
 
     def __enter__(self) -> StopOnInterrupt:
         with contextlib.suppress(ValueError):  # not the main thread
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._ask)
+            for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+                number = getattr(signal, name, None)  # Windows has no hang-up
+                if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._ask)
         return self
 
     def __exit__(self, *_: object) -> None:

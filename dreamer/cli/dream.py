@@ -17,6 +17,8 @@ from dreamer.cli.options import (
     Offline,
     Quiet,
     Verbose,
+    complete_color,
+    complete_device,
     complete_level,
     complete_preset,
     complete_target,
@@ -40,7 +42,12 @@ def dream(
     ] = None,
     preset: Annotated[
         str | None,
-        typer.Option("--preset", "-p", help="How to dream.", autocompletion=complete_preset),
+        typer.Option(
+            "--preset",
+            "-p",
+            help="How to dream: `dreamer presets list`; dream by default.",
+            autocompletion=complete_preset,
+        ),
     ] = None,
     network: NetworkName = rows.DEFAULT,
     weights: Annotated[
@@ -59,19 +66,31 @@ def dream(
         str | None,
         typer.Option(help=f"A level: {', '.join(rows.LEVELS)}.", autocompletion=complete_level),
     ] = None,
-    strength: Annotated[float | None, typer.Option(help="0 is the photo, 1 the preset.")] = None,
-    octaves: Annotated[int | None, typer.Option(help="Number of scales; 0: as needed.")] = None,
-    octave_scale: Annotated[float | None, typer.Option(help="Ratio of two scales.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps at full size.")] = None,
-    step_size: Annotated[float | None, typer.Option(help="How far a step goes, 0..1.")] = None,
-    jitter: Annotated[int | None, typer.Option(help="Random shift of a step, px.")] = None,
+    strength: Annotated[
+        float | None, typer.Option(help="0 is the photo, 1 the preset; 0 to 10.")
+    ] = None,
+    octaves: Annotated[
+        int | None, typer.Option(help="Number of scales, 0 to 16; 0: as needed.")
+    ] = None,
+    octave_scale: Annotated[
+        float | None, typer.Option(help="Ratio of two scales, 1.05 to 4.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps at full size, 0 to 10000.")] = None,
+    step_size: Annotated[float | None, typer.Option(help="How far a step goes, 0 to 1.")] = None,
+    jitter: Annotated[int | None, typer.Option(help="Random shift of a step, 0 to 256 px.")] = None,
     size: Annotated[
         int | None, typer.Option(min=1, max=65_535, help="Longer side of the result, px.")
     ] = None,
-    color: Annotated[str | None, typer.Option(help="free, keep or luma.")] = None,
-    blend: Annotated[float | None, typer.Option(help="Share of the photo mixed back.")] = None,
+    color: Annotated[
+        str | None, typer.Option(help="free, keep or luma.", autocompletion=complete_color)
+    ] = None,
+    blend: Annotated[
+        float | None, typer.Option(help="Share of the photo mixed back, 0 to 1.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Another dream of the photo.")] = None,
-    device: Annotated[str, typer.Option(help=f"{DEVICES}.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help=f"{DEVICES}.", autocompletion=complete_device)
+    ] = "auto",
     threads: Annotated[
         int | None, typer.Option(min=1, max=1024, help="Processors to use; all by default.")
     ] = None,
@@ -102,6 +121,8 @@ def dream(
             preset = detail
         else:
             target = detail
+    if output == "":
+        raise UsageError("-o is empty.", "Name a file, or - for standard output.")
     if output == STDIO and as_json:
         raise UsageError("-o - and --json both want stdout.", "Give one of them.")
 
@@ -129,6 +150,7 @@ def dream(
             seed=seed,
             device=device,
             threads=threads,
+            offline=offline,
             output=None if output is None or output == STDIO else Path(output),
             to_file=output != STDIO,
             overwrite=overwrite,
@@ -138,7 +160,7 @@ def dream(
         console.say(f"Note: {note}.")
     console.detail(job.describe())
     if dry_run:
-        console.finish(_report(job, 0.0), job.describe())
+        console.finish(_report(job, 0.0) | {"dry_run": True}, job.describe())
         return 0
     if job.kept:
         console.say("It is there already, with this very recipe: kept.")
@@ -146,26 +168,25 @@ def dream(
         return 0
     if output == STDIO:
         with guarded_stdout() as stream:
-            made = _make(job, offline)
+            made = _make(job)
             made.write(stream, metadata=not no_metadata)
         return _leave(made)
     began = time.perf_counter()
-    made = _make(job, offline)
-    assert job.output is not None
-    made.save(job.output, overwrite=overwrite or job.replaces_partial, metadata=not no_metadata)
+    made = _make(job)
+    path = job.save(made, metadata=not no_metadata)
     status = "partial" if made.recipe.partial else "success"
-    report = _report(job, time.perf_counter() - began, made)
-    console.finish(report, str(job.output), status=status)
+    report = _report(job, time.perf_counter() - began, made) | {"output": str(path)}
+    console.finish(report, str(path), status=status)
     return _leave(made)
 
 
-def _make(job: Job, offline: bool) -> Dream:
+def _make(job: Job) -> Dream:
     """Load the network and dream, with a bar that counts pixels x steps."""
     from tqdm import tqdm
 
     from dreamer.render import still
 
-    network = job.load_network(offline=offline)
+    network = job.load_network()
     work = still.plan(job.recipe).work
     hidden = console.quiet or console.as_json or not sys.stderr.isatty()
     with (
@@ -204,5 +225,6 @@ def _report(job: Job, seconds: float, made: Dream | None = None) -> dict[str, An
         "recipe_hash": recipe.hash,
         "seconds": round(seconds, 3),
         "kept": job.kept,
+        "dry_run": False,
         "notes": [*job.notes, *(made.notes if made is not None else ())],
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -13,7 +14,9 @@ from dreamer.media.files import shown
 
 
 def inspect(
-    file: Annotated[str, typer.Argument(help="A picture that dreamer made.")],
+    file: Annotated[
+        str, typer.Argument(help="A picture that dreamer made; - reads it from stdin.")
+    ],
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -22,7 +25,7 @@ def inspect(
     from dreamer.presets import to_toml
     from dreamer.render.job import read_recipe
 
-    recipe = read_recipe(file)
+    recipe = read_recipe(sys.stdin.buffer.read() if file == "-" else file)
     if recipe is None:
         raise InputError(
             f"'{shown(file)}' carries no recipe.",

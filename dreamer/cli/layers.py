@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from dreamer.cli.console import console
-from dreamer.cli.options import Json, NetworkName
+from dreamer.cli.options import Json, NetworkName, Verbose
 from dreamer.networks import rows
 
 
-def layers(network: NetworkName = rows.DEFAULT, as_json: Json = False) -> None:
+def layers(
+    network: NetworkName = rows.DEFAULT, as_json: Json = False, verbose: Verbose = False
+) -> None:
     """List a network's layers in execution order."""
-    console.setup("layers", as_json=as_json)
+    console.setup("layers", as_json=as_json, verbose=verbose)
     row = rows.row(network)
     listed: list[dict[str, Any]] = [
         {

@@ -18,9 +18,9 @@ Which = Annotated[str | None, typer.Option("--weights", help="Others than the de
 
 
 @app.command("list")
-def list_networks(as_json: Json = False) -> None:
+def list_networks(as_json: Json = False, verbose: Verbose = False) -> None:
     """Name every network, and say which are on this machine."""
-    console.setup("networks list", as_json=as_json)
+    console.setup("networks list", as_json=as_json, verbose=verbose)
     listed = []
     for row in map(rows.row, rows.names()):
         first = row.published()
@@ -47,9 +47,11 @@ def list_networks(as_json: Json = False) -> None:
 
 
 @app.command("fetch")
-def fetch(names: Names, which: Which = None, as_json: Json = False) -> None:
+def fetch(
+    names: Names, which: Which = None, as_json: Json = False, verbose: Verbose = False
+) -> None:
     """Fetch the weights of networks, to dream offline later."""
-    console.setup("networks fetch", as_json=as_json)
+    console.setup("networks fetch", as_json=as_json, verbose=verbose)
     fetched = []
     for row in [rows.row(name) for name in names]:
         published = row.published(which)
@@ -89,5 +91,5 @@ def verify(
         raise NetworkError(
             f"{len(bad)} of {len(found)} sets of weights are not right.", "They are listed above."
         )
-    lines = [f"{entry['name']} {entry['weights']}: {entry['sha256']}" for entry in found]
+    lines = [f"{entry['name']} {entry['weights']}: ok, {entry['sha256']}" for entry in found]
     console.finish({"networks": found}, "\n".join(lines))

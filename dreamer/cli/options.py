@@ -38,8 +38,18 @@ def complete_level(incomplete: str) -> list[str]:
     return [level for level in rows.LEVELS if level.startswith(incomplete)]
 
 
+def complete_color(incomplete: str) -> list[str]:
+    """Name the ways to treat the photo's colours that begin so."""
+    return [mode for mode in ("free", "keep", "luma") if mode.startswith(incomplete)]
+
+
+def complete_device(incomplete: str) -> list[str]:
+    """Name the devices that begin so."""
+    return [name for name in DEVICES.split(", ") if name.startswith(incomplete)]
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON envelope on stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the result and errors only.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more; show tracebacks.")]
 NetworkName = Annotated[
     str,

@@ -7,17 +7,18 @@ from typing import Annotated
 
 import typer
 
-from dreamer.cli.console import console
+from dreamer.cli.console import StopOnInterrupt, console
 from dreamer.cli.options import Json, NetworkName, Offline, Quiet, Verbose, complete_preset
+from dreamer.errors import Interrupted
 from dreamer.networks import rows
 
 app = typer.Typer(help="List, show and compare presets.", no_args_is_help=True)
 
 
 @app.command("list")
-def list_presets(as_json: Json = False) -> None:
+def list_presets(as_json: Json = False, verbose: Verbose = False) -> None:
     """Name every preset with what it is for."""
-    console.setup("presets list", as_json=as_json)
+    console.setup("presets list", as_json=as_json, verbose=verbose)
     from dreamer import presets
 
     entries = presets.listing()
@@ -43,9 +44,10 @@ def list_presets(as_json: Json = False) -> None:
 def show(
     name: Annotated[str, typer.Argument(help="A preset.", autocompletion=complete_preset)],
     as_json: Json = False,
+    verbose: Verbose = False,
 ) -> None:
     """Print a preset with every setting, as a file to start your own from."""
-    console.setup("presets show", as_json=as_json)
+    console.setup("presets show", as_json=as_json, verbose=verbose)
     from dreamer import presets
 
     preset = presets.load(name)
@@ -67,7 +69,7 @@ def sheet(
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
-) -> None:
+) -> int:
     """Dream one photo with every preset, as one labelled contact sheet."""
     console.setup("presets sheet", as_json=as_json, quiet=quiet, verbose=verbose)
     from dreamer.render import sheets
@@ -75,13 +77,24 @@ def sheet(
     stem = Path(photo).stem
     wanted = Path("outputs") / f"{stem}-presets.png" if output is None else Path(output)
     path = sheets.target(wanted, numbered=output is None, overwrite=overwrite)
-    made = sheets.presets_sheet(
-        photo,
-        size=size,
-        network=network,
-        seed=seed,
-        offline=offline,
-        on_tile=lambda name, index, count: console.say(f"{index + 1}/{count} {name}"),
-    )
-    sheets.save(made, path, overwrite=overwrite)
-    console.finish({"output": str(path)}, str(path))
+    with StopOnInterrupt() as stop:
+        made = sheets.presets_sheet(
+            photo,
+            size=size,
+            network=network,
+            seed=seed,
+            offline=offline,
+            on_tile=lambda name, index, count: console.say(f"{index + 1}/{count} {name}"),
+            stop=stop,
+        )
+    sheets.save(made.image, path, overwrite=overwrite)
+    for name, error in made.failed.items():
+        console.say(f"Left out: {name}: {error}")
+    failed = {name: error.message for name, error in made.failed.items()}
+    status = "partial" if made.failed or made.partial else "success"
+    result = {"output": str(path), "failed": failed, "partial": made.partial}
+    console.finish(result, str(path), status=status)
+    if made.partial:
+        console.say("Stopped early: the sheet holds the tiles that were made so far.")
+        return Interrupted.exit_code
+    return 1 if made.failed else 0

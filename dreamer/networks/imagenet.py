@@ -53,6 +53,11 @@ def index(name_or_index: str | int) -> int:
     )
 
 
+def known(name: str) -> bool:
+    """Tell whether exactly one class has that name, however it is written."""
+    return len(_by_letters().get(_letters(name), ())) == 1
+
+
 def _out_of_range(index: str) -> UsageError:
     return UsageError(
         f"There is no class {index}.", f"The ImageNet classes are 0 to {COUNT - 1}, or a name."

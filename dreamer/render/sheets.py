@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
 from dreamer import presets
-from dreamer.errors import UsageError
+from dreamer.errors import DreamerError, Interrupted, UsageError
 from dreamer.media import files, formats, images
-from dreamer.networks.network import Network, load
+from dreamer.networks.network import Network
 from dreamer.render import job as jobs
 from dreamer.render import still
 
@@ -21,6 +22,22 @@ PAPER = (24, 24, 26)
 INK = (232, 232, 228)
 
 OnTile = Callable[[str, int, int], None]
+Stop = Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A contact sheet.
+
+    Attributes:
+        image: all tiles that were made.
+        failed: the presets that cannot be used, with the reason.
+        partial: whether it was stopped before the last tile.
+    """
+
+    image: Image.Image
+    failed: Mapping[str, UsageError]
+    partial: bool
 
 
 def presets_sheet(
@@ -32,8 +49,9 @@ def presets_sheet(
     names: Sequence[str] | None = None,
     offline: bool = False,
     on_tile: OnTile | None = None,
-) -> Image.Image:
-    """Dream one photo with every preset.
+    stop: Stop | None = None,
+) -> Sheet:
+    """Dream one photo with every preset: the photo first, then a tile a preset.
 
     Args:
         photo: its file, or "sky".
@@ -43,27 +61,49 @@ def presets_sheet(
         names: of presets; None takes all.
         offline: never fetch weights.
         on_tile: called before each tile with the preset's name, its index and how many there are.
+        stop: asked after every step; the sheet is then finished with the tiles that are whole.
 
-    Returns:
-        The photo first, then a tile a preset.
+    Raises:
+        UsageError: no preset can be used.
+        DreamerError: what is wrong with anything but a preset.
     """
     names = presets.names() if names is None else list(names)
+    stop = stop or (lambda: False)
     loaded: Network | None = None
     tiles: list[tuple[str, Image.Image]] = []
+    failed: dict[str, UsageError] = {}
     for index, name in enumerate(names):
+        if stop():
+            break
         if on_tile is not None:
             on_tile(name, index, len(names))
-        request = jobs.Request(
-            photo=photo, preset=name, network=loaded or network, size=size, seed=seed, to_file=False
-        )
-        job = jobs.prepare(request)
-        if loaded is None:
-            loaded = load(network, offline=offline)
+        try:
+            job = jobs.prepare(
+                jobs.Request(
+                    photo=photo,
+                    preset=name,
+                    network=loaded or network,
+                    size=size,
+                    seed=seed,
+                    offline=offline,
+                    to_file=False,
+                )
+            )
+        except UsageError as error:
+            failed[name] = error
+            continue
+        loaded = loaded or job.load_network()
         if not tiles:
             start = still.start(job.recipe, job.photo)
             tiles.append((start.name, images.to_image(start.pixels, start.alpha)))
-        tiles.append((name, still.dream(job.recipe, job.photo, loaded).image))
-    return grid(tiles)
+        made = still.dream(job.recipe, job.photo, loaded, stop=stop)
+        if made.recipe.partial:
+            break
+        tiles.append((name, made.image))
+    if not tiles:
+        stopped: DreamerError = Interrupted("Interrupted.", "Nothing was written.")
+        raise next(iter(failed.values()), stopped)
+    return Sheet(grid(tiles), failed, partial=len(tiles) + len(failed) < len(names) + 1)
 
 
 def grid(tiles: Sequence[tuple[str, Image.Image]], columns: int | None = None) -> Image.Image:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -30,7 +31,7 @@ Stop = Callable[[], bool]
 CHROMA = {"free": 1.0, "keep": 0.25, "luma": 0.0}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dream:
     """A finished picture, or one that was stopped early.
 
@@ -47,6 +48,10 @@ class Dream:
     recipe: Recipe
     seconds: float
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        width, height = self.recipe.size
+        return f"Dream({width}x{height}, {self.recipe.target}, {self.seconds:.1f} s)"
 
     @property
     def image(self) -> Image.Image:
@@ -151,7 +156,12 @@ def dream(
         DeviceError: the memory does not suffice.
     """
     width, height = recipe.size
-    with devices.threads(recipe.threads), devices.memory_guard(f"{width}x{height} pixels"):
+    with (
+        devices.threads(recipe.threads),
+        devices.memory_guard(f"{width}x{height} pixels"),
+        torch.inference_mode(False),
+        torch.enable_grad(),  # a caller may have turned gradients off
+    ):
         base = start(recipe, photo)
         began = time.perf_counter()
         pixels, partial, moved = _ascend(recipe, base, network, on_step, stop)

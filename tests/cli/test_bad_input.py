@@ -2,6 +2,8 @@
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,16 @@ BAD = [
     (("photo.png", "--target", "class:1000"), 2, "1000"),
     (("photo.png", "--target", "parts +"), 2, "parts +"),
     (("photo.png", "--target", "0*parts"), 2, "weight"),
+    (("photo.png", "--target", "zebra"), 2, "class:zebra"),
+    (("photo.png", "--target", "1e308*parts"), 2, "1e+308"),
+    (("photo.png", "--target", "class:" + "9" * 5000), 2, "5006 characters"),
+    (("photo.png", "--target", "class:" + "9" * 1500), 2, "no class 999"),
+    (("photo.png", "--preset", ""), 2, "preset"),
+    (("photo.png", "-o", ""), 2, "-o"),
+    (("photo.png", "--size", "20"), 4, "at --size 20"),
+    (("photo.png", "-o", "b" * 252 + ".png"), 5, "too long"),
+    (("photo.png", "--steps", "many"), 2, "'many' is not valid for --steps"),
+    (("photo.png", "--device"), 2, "dreamer dream --help"),
     (("photo.png", "--detail", "part"), 2, "parts"),
     (("photo.png", "--detail", "parts", "--target", "block8"), 2, "--detail"),
     (("photo.png", "--color", "lumma"), 2, "luma"),
@@ -68,6 +80,8 @@ BAD = [
     (("photo.png", "--weights", "other.pth"), 3, "other.pth"),
     (("photo.png", "--weights", "nan.pth"), 3, "nan.pth"),
     (("photo.png", "--weights", "IMAGENET1K_V9"), 2, "IMAGENET1K_V9"),
+    (("photo.png", "--weights", "folder.png"), 3, "folder.png"),
+    (("photo.png", "--weights", os.devnull), 3, os.devnull),
     (("photo.png", "--from", "photo.png"), 4, "photo.png"),
     (("photo.png", "-o", "text.jpg/out.png"), 5, "text.jpg/out.png"),
     (("photo.png", "-o", "folder.png"), 5, "folder.png"),
@@ -76,7 +90,9 @@ BAD = [
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "named"), BAD, ids=lambda v: " ".join(v) if isinstance(v, tuple) else ""
+    ("arguments", "code", "named"),
+    BAD,
+    ids=lambda v: " ".join(v)[:60] if isinstance(v, tuple) else "",
 )
 def test_bad_input_gets_its_code_and_two_lines_and_leaves_everything_as_it_was(
     arguments, code, named, capfd, monkeypatch, tmp_path
@@ -116,6 +132,52 @@ def test_a_full_disk_leaves_nothing_half_written(capfd, monkeypatch):
     assert "room" in capfd.readouterr().err
     assert not Path("out.png").exists()
     assert not list(Path().glob(".*.part"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the shell's redirections are POSIX's")
+@pytest.mark.parametrize(
+    ("command", "code", "said"),
+    [
+        ("presets list >/dev/full", 5, "Standard output"),
+        ("presets list --json >/dev/full", 5, "Standard output"),
+        ("--help >/dev/full", 5, "Standard output"),
+        ("--version >&-", 5, "Standard output"),
+        ("dream photo.png -o - --steps 1 --octaves 1 >&-", 5, "Standard output"),
+        ("dream photo.png -o - --steps 1 --octaves 1 >/dev/full", 5, "Standard output"),
+        ("dream photo.png -o out.png --steps 1 --octaves 1 2>&-", 0, ""),
+        ("dream - <&-", 4, "empty"),
+    ],
+)
+def test_streams_that_are_full_or_closed(command, code, said):
+    done = subprocess.run(
+        ["bash", "-c", f'"{sys.executable}" -m dreamer {command}'], capture_output=True, text=True
+    )
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == (2 if said else 0), done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows keeps a folder that is in use")
+def test_a_folder_that_is_gone_is_said_to_be(capfd, monkeypatch):
+    Path("gone").mkdir()
+    monkeypatch.chdir("gone")
+    Path("../gone").rmdir()
+    assert cli.run(["presets", "list"]) == 2
+    assert "does not exist" in capfd.readouterr().err
+
+
+def test_too_little_memory_is_a_device_error(capfd):
+    assert cli.run(["dream", "photo.png", "--size", "65535"]) == 6
+    err = capfd.readouterr().err
+    assert "65535x43690" in err
+    assert "--size" in err
+
+
+def test_without_a_command_the_help_is_all_that_is_said(capfd):
+    assert cli.run([]) == 2
+    said = capfd.readouterr()
+    assert "Usage" in said.out
+    assert said.err == ""
 
 
 def test_a_bug_ends_in_two_lines_and_70(capfd, monkeypatch):

@@ -100,8 +100,64 @@ def test_a_recipe_gives_another_photo_the_same_look_and_says_so(run, photo):
     run("dream", photo, "-o", "a.png", *QUICK, "--seed", 5)
     code, _, err = run("dream", "sky", "--size", 96, "--from", "a.png", "-o", "b.png")
     assert code == 0
-    assert "unlike the recipe in the file" in err
+    assert "unlike the recipe in the file: the photo, the size" in err
     assert read_recipe("b.png").settings == read_recipe("a.png").settings
+
+
+def test_a_renamed_photo_is_the_same_photo_to_the_byte(run, photo):
+    run("dream", photo, "-o", "a.png", *QUICK)
+    Path(photo).rename("moved.png")
+    assert run("dream", "moved.png", "--from", "a.png", "-o", "b.png") == (0, "b.png\n", "")
+    assert Path("a.png").read_bytes() == Path("b.png").read_bytes()
+
+
+def test_what_differs_from_a_recipe_is_said_in_the_user_s_words(run, photo):
+    run("dream", photo, "-o", "a.png", *QUICK)
+    _, _, err = run("dream", photo, "--from", "a.png", "-o", "b.png", "--strength", 0.5)
+    assert err == "Note: unlike the recipe in the file: ascent.strength (0.5 instead of 1.0).\n"
+
+
+def test_a_recipe_finds_its_own_weights_or_asks_for_them(run, photo, tmp_path):
+    from dreamer.networks import rows, weights
+
+    row = rows.row("efficientnet_lite0")
+    own = weights.locate(row.published()).read_bytes()
+    Path("own.pth").write_bytes(own + b"\0")  # the same tensors in another file
+    run("dream", photo, "-o", "a.png", *QUICK, "--weights", "own.pth")
+    code, _, err = run("dream", photo, "--from", "a.png", "-o", "b.png")
+    assert code == 3
+    assert "--weights" in err
+    given = ("--weights", "own.pth")
+    assert run("dream", photo, "--from", "a.png", "-o", "b.png", *given)[0] == 0
+    assert Path("a.png").read_bytes() == Path("b.png").read_bytes()
+
+
+def test_dreams_that_run_at_once_all_get_a_name(run, photo, monkeypatch):
+    from dreamer.render.still import Dream
+
+    save = Dream.save
+
+    def late(made, target, **options):
+        if not Path("outputs").exists():
+            Path("outputs").mkdir()
+            Path(target).write_bytes(b"another's")
+        return save(made, target, **options)
+
+    monkeypatch.setattr(Dream, "save", late)
+    code, out, _ = run("dream", photo, *QUICK)
+    assert (code, out.strip()) == (0, os.path.join("outputs", "cat-dream-2.png"))
+    assert Path("outputs/cat-dream.png").read_bytes() == b"another's"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_a_name_that_is_no_text_is_dreamed_and_shown_as_it_is(photo):
+    name = os.fsdecode(b"\xff\xfe.png")
+    Path(photo).rename(name)
+    made = subprocess.run(
+        [sys.executable, "-m", "dreamer", "dream", name, *QUICK], capture_output=True, check=True
+    )
+    assert made.stdout == b"outputs/\xff\xfe-dream.png\n"
+    assert read_recipe(os.fsdecode(made.stdout.strip())).origin.name == "\ufffd\ufffd.png"
 
 
 @pytest.mark.parametrize("flag", ["--strength", "--step-size", "--steps"])
@@ -143,10 +199,16 @@ def test_no_photo_is_needed(run, start):
     assert read_recipe("out.png").origin.start == (start or "sky")
 
 
-def test_a_dry_run_shows_the_plan_and_makes_nothing(run, photo):
-    code, out, _ = run("dream", photo, "--dry-run", "--network", "googlenet", "--offline")
+def test_a_dry_run_shows_the_plan_and_makes_nothing(run, photo, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(Path("cache").absolute()))
+    monkeypatch.setattr(torch.hub, "_hub_dir", None)
+    plan = ("dream", photo, "--dry-run", "--network", "googlenet")
+    code, out, err = run(*plan)
     assert code == 0
     assert "inception" in out
+    assert "will be fetched" in err
+    assert json.loads(run(*plan, "--json")[1])["result"]["dry_run"]
+    assert run(*plan, "--offline")[0] == 3
     assert not Path("outputs").exists()
 
 
@@ -188,7 +250,7 @@ ENVELOPE = {"schema", "command", "status", "result", "error"}
     [
         (
             ("dream", "sky", "--size", "64", "--steps", "1"),
-            {"output", "recipe", "recipe_hash", "seconds", "kept", "notes"},
+            {"output", "recipe", "recipe_hash", "seconds", "kept", "dry_run", "notes"},
         ),
         (("presets", "list"), {"presets"}),
         (("presets", "show", "eyes"), {"name", "source", "settings"}),
@@ -222,6 +284,43 @@ def test_the_contact_sheet_holds_every_preset(run, photo):
     assert code == 0
     with Image.open(out.strip()) as sheet:
         assert sheet.width > 4 * 64
+
+
+def test_a_broken_preset_is_left_out_of_the_sheet_and_named(run, photo):
+    Path("presets").mkdir()
+    Path("presets/odd.toml").write_text('schema = 1\nextends = "odd"\n')
+    code, out, err = run("presets", "sheet", photo, "--size", 64, "--json")
+    assert code == 1
+    assert set(json.loads(out)["result"]["failed"]) == {"odd"}
+    assert "Left out: odd" in err
+
+
+def test_ctrl_c_keeps_the_tiles_so_far(run, photo, monkeypatch):
+    from dreamer.cli import console
+
+    asked = []
+
+    def ask(self):
+        asked.append(1)
+        return len(asked) > 30
+
+    monkeypatch.setattr(console.StopOnInterrupt, "__call__", ask)
+    code, out, err = run("presets", "sheet", photo, "--size", 64)
+    assert code == 130
+    assert "so far" in err
+    with Image.open(out.strip()) as sheet:
+        assert sheet.width > 64
+
+
+@pytest.mark.parametrize("flag", ["strength", "octaves", "octave-scale", "steps", "jitter"])
+def test_the_help_names_the_range_of_every_number(run, flag):
+    from dreamer.settings import all_settings
+
+    (found,) = (each for each in all_settings() if each.flag == f"--{flag}")
+    _, out, _ = run("dream", "--help")
+    said = " ".join(out.replace("│", " ").split())
+    said = said.partition(f"--{flag} ")[2].partition(" --")[0]
+    assert f"{found.minimum:g} to {found.maximum:g}" in said
 
 
 def test_fetch_and_verify_over_a_mirror(run, tmp_path, monkeypatch):
