@@ -97,10 +97,14 @@ def dream(
     recipe: Annotated[
         str | None, typer.Option("--from", help="Use the recipe in this picture.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan; do nothing.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", metavar="", help="Replace the output.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", metavar="", help="Show the plan; do nothing.")
+    ] = False,
     no_metadata: Annotated[
-        bool, typer.Option("--no-metadata", help="Leave the recipe out of the file.")
+        bool, typer.Option("--no-metadata", metavar="", help="Leave the recipe out of the file.")
     ] = False,
     offline: Offline = False,
     as_json: Json = False,

@@ -48,11 +48,17 @@ def complete_device(incomplete: str) -> list[str]:
     return [name for name in DEVICES.split(", ") if name.startswith(incomplete)]
 
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON envelope on stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the result and errors only.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more; show tracebacks.")]
+Json = Annotated[
+    bool, typer.Option("--json", metavar="", help="Print one JSON envelope on stdout.")
+]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", metavar="", help="Print the result and errors only.")
+]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", metavar="", help="Say more; show tracebacks.")
+]
 NetworkName = Annotated[
     str,
     typer.Option("--network", help="The network to dream with.", autocompletion=complete_network),
 ]
-Offline = Annotated[bool, typer.Option("--offline", help="Never fetch weights.")]
+Offline = Annotated[bool, typer.Option("--offline", metavar="", help="Never fetch weights.")]

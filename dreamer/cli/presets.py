@@ -64,7 +64,9 @@ def sheet(
     size: Annotated[int, typer.Option(min=64, max=2048, help="Longer side of a tile, px.")] = 320,
     network: NetworkName = rows.DEFAULT,
     seed: Annotated[int, typer.Option(min=0, help="The same for every preset.")] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", metavar="", help="Replace the output.")
+    ] = False,
     offline: Offline = False,
     as_json: Json = False,
     quiet: Quiet = False,
