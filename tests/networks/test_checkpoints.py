@@ -206,7 +206,7 @@ def test_something_else_than_tensors_is_refused(tmp_path: Path) -> None:
 
 def test_a_missing_file_or_a_folder_is_refused_by_name(tmp_path: Path) -> None:
     check_refused(tmp_path / "none.pth", "No such file")
-    check_refused(tmp_path, "directory")
+    check_refused(tmp_path, "not a file")
     other = tmp_path / "weights.onnx"
     other.write_bytes(b"onnx")
     check_refused(other, r"'\.onnx'")
