@@ -28,6 +28,7 @@ PHOTOS = ("chelsea.png", "coffee.png")
 # What a channel or a class usually responds to photos.
 REFERENCES = ("astronaut.png", "rocket.jpg", "motorcycle_left.png", "ihc.png")
 SIZE = 512
+NEARLY = 4
 
 
 def measure(repeats: int, quick: bool) -> list[Row]:
@@ -37,7 +38,7 @@ def measure(repeats: int, quick: bool) -> list[Row]:
     ordinary = [images.resize(images.load(FOLDER / name), SIZE).pixels for name in REFERENCES]
     found = []
     for name in presets.names():
-        gains, clipped, weakest = [], [], []
+        gains, clipped, nearly, weakest = [], [], [], []
         for photo in PHOTOS[:1] if quick else PHOTOS:
             path = FOLDER / photo
             before = images.resize(images.load(path), SIZE).pixels
@@ -48,12 +49,15 @@ def measure(repeats: int, quick: bool) -> list[Row]:
             ratios = term_gains(made, network, before, after, ordinary)
             gains.append(together(ratios))
             weakest.append(min(r for _, r in ratios))
-            clipped.append(100 * (clipped_share(after) - clipped_share(before)))
+            for kept, levels in ((clipped, 0), (nearly, NEARLY)):
+                kept.append(100 * (end_share(after, levels) - end_share(before, levels)))
         strong = made.recipe.settings.strong
         detail = "; weakest term ".join(" ".join(f"{v:.2f}" for v in vs) for vs in (gains, weakest))
         print(f"  {name}: {detail}", file=sys.stderr, flush=True)
         found.append(Row(f"gain: {name}", min(gains), "x", 2.0 if strong else None, None, detail))
-        found.append(Row(f"clipped: {name}", max(clipped), "points", None, 2.0))
+        # Clipped alone can be had by a trick; what is nearly burnt out tells whether it was one.
+        detail = f"{max(nearly):.1f} points within {NEARLY} levels of black or white"
+        found.append(Row(f"clipped: {name}", max(clipped), "points", None, 2.0, detail))
     return found
 
 
@@ -100,7 +104,7 @@ def _response(term: Term, activations: dict[str, Tensor]) -> float:
     return values.square().mean().clamp_min(1e-6).item()
 
 
-def clipped_share(pixels: Tensor) -> float:
-    """Return the share of values that are black or white in 8 bits."""
-    levels = (pixels * 255).round()
-    return ((levels == 0) | (levels == 255)).float().mean().item()
+def end_share(pixels: Tensor, levels: int) -> float:
+    """Return the share of values that are within `levels` of black or white in 8 bits."""
+    values = (pixels * 255).round()
+    return ((values <= levels) | (values >= 255 - levels)).float().mean().item()
