@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -25,6 +26,17 @@ SCHEMA = 1
 ENGINE = 2
 # What describes a recipe without deciding the picture.
 _DESCRIPTIONS = ("dreamer", "preset", "partial")
+# The parts that are chosen, beside the settings, with what to call them; the rest follows.
+_CHOSEN = {
+    "origin": "the photo",
+    "size": "the size",
+    "network": "the network",
+    "weights": "the network's weights",
+    "seed": "the seed",
+    "threads": "the number of threads",
+    "device": "the device",
+    "engine": "the version of the program",
+}
 
 Start = Literal["photo", "sky", "noise"]
 
@@ -150,6 +162,29 @@ def from_json(text: str, source: str) -> Recipe:
             f"'{source}' carries a damaged recipe: {place}: {first['msg']}.",
             "Use the original file; other programs may have changed this one.",
         ) from error
+
+
+def differences(old: Recipe, new: Recipe) -> list[str]:
+    """Say in the user's words why two recipes do not make the same picture; empty if they do."""
+    if old.hash == new.hash:
+        return []
+    changed = [said for key, said in _CHOSEN.items() if getattr(old, key) != getattr(new, key)]
+    before, after = (_flat(recipe.settings.model_dump()) for recipe in (old, new))
+    for path in sorted(before.keys() | after.keys()):
+        if path != "description" and before.get(path) != after.get(path):
+            changed.append(f"{path} ({after.get(path)} instead of {before.get(path)})")
+    return changed or ["what the detail levels stand for"]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested values by their dotted paths."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
 
 
 @dataclass(frozen=True)

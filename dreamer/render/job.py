@@ -30,8 +30,6 @@ DEFAULT_SIZE = (768, 512)
 OUTPUTS = Path("outputs")
 MADE: tuple[Start, ...] = ("sky", "noise")
 MOST = {"size": 65_535, "seed": 2**63 - 1, "threads": 1024}
-# The parts of a recipe that are chosen; the others follow from them.
-_DECIDING = ("origin", "size", "network", "weights", "seed", "threads", "device", "engine")
 
 
 @dataclass(frozen=True)
@@ -188,7 +186,10 @@ def prepare(request: Request) -> Job:
         size=size,
         choice=Choice(seed, threads, place.type),
     )
-    notes += (photo.notes if photo is not None else ()) + _differences(old, recipe)
+    notes += photo.notes if photo is not None else ()
+    changed = recipes.differences(old, recipe) if old is not None else []
+    if changed:
+        notes += (f"unlike the recipe in the file: {', '.join(changed)}",)
     path, kept, partial = _place(request, output, recipe)
     return Job(
         recipe=recipe,
@@ -357,31 +358,6 @@ def _old_recipe(path: str) -> Recipe:
             "Only pictures made by dreamer, and not changed by other programs, carry one.",
         )
     return recipe
-
-
-def _differences(old: Recipe | None, new: Recipe) -> tuple[str, ...]:
-    """Say why a recipe from a file will not make that file's picture again, if it will not."""
-    if old is None or old.hash == new.hash:
-        return ()
-    names = {"origin": "the photo", "weights": "the network's weights", "engine": "the program"}
-    values = ((key, getattr(old, key), getattr(new, key)) for key in _DECIDING)
-    changed = [names.get(key, f"the {key}") for key, before, after in values if before != after]
-    before, after = (_flat(each.settings.model_dump()) for each in (old, new))
-    for path in sorted(before.keys() | after.keys()):
-        if path != "description" and before.get(path) != after.get(path):
-            changed.append(f"{path} ({after.get(path)} instead of {before.get(path)})")
-    return (f"unlike the recipe in the file: {', '.join(changed or ['the layers'])}",)
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings by their dotted paths."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            found |= _flat(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = value
-    return found
 
 
 def _output(request: Request, name: str, preset: str, size: tuple[int, int]) -> Path | None:
