@@ -119,9 +119,9 @@ def dream(
         for step in range(steps):
             score, raw = _gradient(canvas, network, objective, plan.view, random)
             moved = not gradients.is_zero(raw)
-            velocity = plan.momentum * velocity + _direction(raw, plan)
-            direction = velocity / gradients.rms(velocity) if moved else velocity
-            canvas.ascend(direction, plan.step_size * _schedule(step, steps, plan.decay))
+            if moved:
+                velocity = plan.momentum * velocity + _direction(raw, plan)
+                canvas.ascend(velocity, plan.step_size * _schedule(step, steps, plan.decay))
             canvas.settle(plan.hold)
             work += size[0] * size[1]
             yield Step(octave, step, size, score, moved, work, _renderer(canvas, photo, plan))

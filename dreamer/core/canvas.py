@@ -24,7 +24,7 @@ class Canvas(Protocol):
         """Show the picture, `(1, 3, H, W)` in 0..1."""
 
     def ascend(self, direction: Tensor, step: float) -> None:
-        """Move by `step` along a direction in pixel space of root mean square 1."""
+        """Move by a root mean square of `step` along a direction in pixel space of any scale."""
 
     def settle(self, hold: float) -> None:
         """Pull the broad light and colour back towards the photo's by a share of `hold`."""
@@ -58,7 +58,7 @@ class PixelCanvas:
         return soft_clip(self.base, self.difference, together=self.together)
 
     def ascend(self, direction: Tensor, step: float) -> None:
-        """Move by `step` along a direction in pixel space of root mean square 1.
+        """Move by a root mean square of `step` along a direction in pixel space of any scale.
 
         What pushes a value further towards black or white is weakened by as much as `soft_clip`
         takes from its difference, and the step moves the rest by so much more: the picture goes

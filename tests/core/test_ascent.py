@@ -146,3 +146,20 @@ def test_no_seam_shows_at_the_borders(network):
     border = torch.cat([total[:4].flatten(), total[-4:].flatten(), total[:, :4].flatten()])
     inside = total[16:-16, 16:-16]
     assert 0.4 < border.mean() / inside.mean() < 2.5
+
+
+def test_a_step_without_a_gradient_does_not_drift_on_by_its_momentum(photo):
+    calls = []
+
+    def fading(pixels):
+        calls.append(1)
+        return {"block3": pixels * (len(calls) < 3)}
+
+    plan = replace(PLAN, sizes=((72, 96),), steps=(5,), momentum=0.9, hold=0.0)
+    moved, pictures = [], []
+    for step in ascent.dream(photo, fading, TARGETS[0], plan, seed=0):
+        moved.append(step.moved)
+        pictures.append(step.picture())
+    assert moved == [True, True, False, False, False]
+    assert not torch.equal(pictures[0], pictures[1])
+    assert all(torch.equal(picture, pictures[1]) for picture in pictures[2:])
