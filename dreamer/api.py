@@ -18,7 +18,6 @@ from dreamer.core.ascent import Step
 from dreamer.errors import InputError, unknown
 from dreamer.media import images
 from dreamer.media.images import Photo
-from dreamer.networks import rows
 from dreamer.networks.network import Network
 from dreamer.render import job as jobs
 from dreamer.render import still
@@ -30,7 +29,7 @@ def dream(
     *,
     preset: str | os.PathLike[str] | None = None,
     recipe: str | os.PathLike[str] | None = None,
-    network: str | Network = rows.DEFAULT,
+    network: str | Network | None = None,
     weights: str | Path | None = None,
     size: int | None = None,
     seed: int | None = None,
@@ -47,7 +46,8 @@ def dream(
             "sky", "noise" or None (a sky) start from a picture made from the seed.
         preset: the name of a preset, or a preset file; None is the default, "dream".
         recipe: a picture whose recipe to use instead of a preset, as `--from` does.
-        network: a network's name, or one that `dreamer.load_network` returned.
+        network: a network's name, or one that `dreamer.load_network` returned; None is the
+            recipe's, or the embedded one.
         weights: the name of published weights, or a checkpoint; not with a loaded network.
         size: the longer side of the result, px; None keeps the photo's.
         seed: decides all that is random; None is the recipe's, or 0.

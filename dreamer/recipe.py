@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -39,6 +40,11 @@ _CHOSEN = {
 }
 
 Start = Literal["photo", "sky", "noise"]
+# What a file carries may be anybody's: sizes, counts and names are checked as they are read.
+Pixels = Annotated[int, Field(ge=1)]
+Name = Annotated[str, Field(pattern=r"^[^/\\\x00-\x1f\x7f]{1,255}$")]
+MOST_THREADS = 1024
+MOST_SEED = 2**63 - 1
 
 
 class _Part(BaseModel):
@@ -94,17 +100,17 @@ class Recipe(_Part):
     version: int = Field(default=SCHEMA, alias="schema")
     engine: int = ENGINE
     dreamer: str = dreamer.__version__
-    preset: str
+    preset: Name
     origin: Origin
-    size: tuple[int, int]
+    size: tuple[Pixels, Pixels]
     network: str
     weights: str
     settings: Settings
     terms: tuple[TermRecord, ...]
-    octaves: tuple[tuple[int, int], ...]
-    steps: tuple[int, ...]
-    seed: int
-    threads: int
+    octaves: tuple[tuple[Pixels, Pixels], ...]
+    steps: tuple[Annotated[int, Field(ge=0)], ...]
+    seed: int = Field(ge=0, le=MOST_SEED)
+    threads: int = Field(ge=1, le=MOST_THREADS)
     device: str
     partial: bool = False
 
@@ -238,7 +244,7 @@ def resolve(
         minimum=row.minimum,
     )
     return Recipe(
-        preset=preset,
+        preset=re.sub(r"[/\\\x00-\x1f\x7f]", "_", preset),
         origin=origin,
         size=size,
         network=row.name,

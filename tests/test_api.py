@@ -159,3 +159,69 @@ def test_a_damaged_or_newer_recipe_is_refused():
         recipe.from_json('{"schema": 99}', "x.png")
     with pytest.raises(dreamer.DreamerError, match="damaged"):
         recipe.from_json('{"schema": 1, "seed": "a"}', "x.png")
+
+
+OTHERS = {
+    "octaves.count": 1,
+    "octaves.scale": 1.3,
+    "octaves.coarsest": 40,
+    "ascent.steps": 3,
+    "ascent.coarse_steps": 1.0,
+    "ascent.step_size": 0.05,
+    "ascent.strength": 0.5,
+    "ascent.decay": 0.7,
+    "ascent.momentum": 0.0,
+    "view.jitter": 3,
+    "view.rotate": 0.0,
+    "view.zoom": 0.0,
+    "gradient.tilt": 1.0,
+    "gradient.grain": 0.2,
+    "gradient.decorrelate": 1.0,
+    "colour.mode": "keep",
+    "colour.hold": 0.3,
+    "mix.blend": 0.5,
+    "target": "block5",
+}
+DESCRIPTIONS = {"description", "strong", "targets"}
+
+
+def test_every_setting_changed_alone_changes_the_picture(embedded):
+    from dreamer.settings import all_settings
+
+    assert {each.path for each in all_settings()} == OTHERS.keys() | DESCRIPTIONS
+    plain = {"network": embedded, "size": 128, "steps": 2, "octaves_coarsest": 60, "threads": 2}
+    before = dreamer.dream("sky", **plain).pixels
+    for path, value in OTHERS.items():
+        changed = dreamer.dream("sky", **{**plain, path.replace(".", "_"): value}).pixels
+        assert (changed - before).abs().mean() > 1e-4, path
+
+
+def test_a_loaded_network_is_not_given_other_weights_or_another_device(embedded):
+    for wrong in ({"weights": "own.pth"}, {"device": "cuda"}, {"device": "toaster"}):
+        with pytest.raises(dreamer.DreamerError, match="loaded"):
+            dreamer.dream("sky", network=embedded, **QUICK, **wrong)
+
+
+def test_a_step_shows_its_own_picture_later_too(embedded):
+    steps, pictures = [], []
+
+    def keep(step):
+        steps.append(step)
+        pictures.append(step.picture())
+
+    dreamer.dream("sky", network=embedded, size=64, octaves=1, steps=3, on_step=keep)
+    assert not torch.equal(pictures[0], pictures[1])
+    for step, picture in zip(steps, pictures, strict=True):
+        assert torch.equal(step.picture(), picture)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"preset": "x/../../out"}, {"threads": 0}, {"size": (0, 0)}, {"seed": -1}],
+    ids=str,
+)
+def test_a_recipe_that_was_tampered_with_is_refused(embedded, changes):
+    made = dreamer.dream("sky", network=embedded, **QUICK).recipe
+    text = made.model_copy(update=changes).to_json()
+    with pytest.raises(dreamer.DreamerError, match="damaged"):
+        recipe.from_json(text, "x.png")

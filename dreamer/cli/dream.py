@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dreamer import preset_files
 from dreamer.cli.console import StopOnInterrupt, console, guarded_stdout
 from dreamer.cli.options import (
     DEVICES,
     Json,
-    NetworkName,
     Offline,
     Quiet,
     Verbose,
     complete_color,
     complete_device,
     complete_level,
+    complete_network,
     complete_preset,
     complete_target,
 )
@@ -49,7 +50,13 @@ def dream(
             autocompletion=complete_preset,
         ),
     ] = None,
-    network: NetworkName = rows.DEFAULT,
+    network: Annotated[
+        str | None,
+        typer.Option(
+            help=f"The network to dream with; {rows.DEFAULT} by default.",
+            autocompletion=complete_network,
+        ),
+    ] = None,
     weights: Annotated[
         str | None, typer.Option(help="A checkpoint, or the name of published weights.")
     ] = None,
@@ -119,11 +126,11 @@ def dream(
     if detail is not None:
         if target is not None:
             raise UsageError("--detail and --target both say what to maximise.", "Give one.")
-        rows.row(network).level(detail)
+        rows.row(network or rows.DEFAULT).level(detail)
         # The level's own preset brings the settings that suit it, unless another was asked for.
         if preset is None and recipe is None:
             preset = detail
-        else:
+        if preset != detail or preset_files.find(detail).source != "built-in":
             target = detail
     if output == "":
         raise UsageError("-o is empty.", "Name a file, or - for standard output.")
@@ -209,7 +216,7 @@ def _make(job: Job) -> Dream:
             bar.update(step.work / 1e6 - bar.n)
 
         made = still.dream(job.recipe, job.photo, network, on_step=on_step, stop=stop)
-    for note in made.notes:
+    for note in [each for each in made.notes if each not in job.notes]:
         console.say(f"Note: {note}.")
     return made
 
@@ -230,5 +237,5 @@ def _report(job: Job, seconds: float, made: Dream | None = None) -> dict[str, An
         "seconds": round(seconds, 3),
         "kept": job.kept,
         "dry_run": False,
-        "notes": [*job.notes, *(made.notes if made is not None else ())],
+        "notes": list(dict.fromkeys([*job.notes, *(made.notes if made is not None else ())])),
     }

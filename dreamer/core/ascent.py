@@ -6,6 +6,7 @@ photo at its own size plus the enlarged difference that the coarser octaves made
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -68,7 +69,8 @@ class Step:
         octave: its index, 0 is the coarsest.
         step: its index within the octave.
         size: the octave's `(height, width)`.
-        score: the objective's value before the step, in its own units.
+        score: the objective's value before the step; in a sum each term is divided by the strength
+            of its gradient, see `balance`.
         moved: whether the target had any gradient.
         work: pixels x steps done so far.
         picture: renders the full-size result as it stands, `(1, 3, H, W)` in 0..1.
@@ -175,6 +177,8 @@ def _schedule(step: int, steps: int, decay: float) -> float:
 
 
 def _renderer(canvas: Canvas, photo: Tensor, plan: Ascent) -> Callable[[], Tensor]:
+    canvas = copy.copy(canvas)  # as it stands: the next step gives it another difference
+
     def picture() -> Tensor:
         dreamed = canvas.onto(photo).pixels()
         # Written as a change of the photo: nothing dreamed is the photo to the bit.

@@ -6,6 +6,7 @@ at once.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -29,7 +30,7 @@ DEFAULT_PRESET = "dream"
 DEFAULT_SIZE = (768, 512)
 OUTPUTS = Path("outputs")
 MADE: tuple[Start, ...] = ("sky", "noise")
-MOST = {"size": 65_535, "seed": 2**63 - 1, "threads": 1024}
+MOST = {"size": 65_535, "seed": recipes.MOST_SEED, "threads": recipes.MOST_THREADS}
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Request:
     photo: str | bytes | Photo | None = None
     recipe: str | None = None
     preset: str | None = None
-    network: str | Network = rows.DEFAULT
+    network: str | Network | None = None
     weights: str | Path | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
     size: int | None = None
@@ -121,8 +122,9 @@ class Job:
             try:
                 overwrite = self.overwrite or self.replaces_partial
                 return made.save(path, overwrite=overwrite, metadata=metadata)
-            except OutputError:
-                if not self.default_name or not os.path.lexists(path):
+            except OutputError as error:
+                taken = isinstance(error.__cause__, FileExistsError)
+                if not taken or not self.default_name:
                     raise
             path = files.free_name(self.output)
 
@@ -174,7 +176,6 @@ def prepare(request: Request) -> Job:
         origin = Origin(name=_text(photo.name), sha256=photo.sha256)
     if old is not None and origin.sha256 == old.origin.sha256 and start == old.origin.start:
         origin = old.origin  # a photo may have been renamed
-        size = old.size if request.size is None else size
     seed = request.seed if request.seed is not None else (old.seed if old else 0)
     threads = request.threads or (old.threads if old else devices.default_threads())
     recipe = recipes.resolve(
@@ -252,11 +253,17 @@ def _look(request: Request, old: Recipe | None) -> tuple[Settings, str, rows.Row
     else:
         preset = presets.Preset(presets.Found(old.preset, Path(), "file"), old.settings)
     settings = presets.merge(preset, request.overrides).settings
-    if not isinstance(request.network, str):
-        return settings, preset.name, request.network.row, request.network
-    other = old is None or request.network != rows.DEFAULT
-    row = rows.row(request.network if other or old is None else old.network)
-    return settings, preset.name, row, None
+    network = request.network or (rows.DEFAULT if old is None else old.network)
+    if isinstance(network, str):
+        return settings, preset.name, rows.row(network), None
+    if request.weights is not None:
+        raise UsageError("The network is loaded already.", "Give its weights when you load it.")
+    if request.device not in ("auto", network.device.type, str(network.device)):
+        raise UsageError(
+            f"The network is loaded on {network.device}, not on '{request.device}'.",
+            "Load it on that device.",
+        )
+    return settings, preset.name, network.row, network
 
 
 def _source(request: Request, old: Recipe | None) -> tuple[str | bytes | Photo | None, Start]:
@@ -294,7 +301,15 @@ def _name_and_size(
         size = reading.probe(source)
     else:
         name, size = source.name, source.size
+    if old is not None and source is not None and _sha256(source) == old.origin.sha256:
+        size = old.size
     return name, size if long_edge is None else reading.fitted(*size, long_edge)
+
+
+def _sha256(source: str | bytes | Photo) -> str:
+    if isinstance(source, str):
+        return weights.sha256(Path(source))
+    return hashlib.sha256(source).hexdigest() if isinstance(source, bytes) else source.sha256
 
 
 def _subject(name: str, long_edge: int | None) -> str:
@@ -318,7 +333,7 @@ def _chosen_weights(request: Request, old: Recipe | None, row: rows.Row) -> str 
     for published in row.weights:
         if published.sha256 == old.weights:
             return published.name
-    if not isinstance(request.network, str):
+    if request.network is not None and not isinstance(request.network, str):
         return None
     raise NetworkError(
         f"The recipe in '{files.shown(request.recipe or '')}' was made with a checkpoint of "

@@ -111,6 +111,29 @@ def test_a_renamed_photo_is_the_same_photo_to_the_byte(run, photo):
     assert Path("a.png").read_bytes() == Path("b.png").read_bytes()
 
 
+def test_a_small_photo_that_was_enlarged_is_made_again(run):
+    Image.effect_noise((24, 20), 60).convert("RGB").save("tiny.png")
+    run("dream", "tiny.png", "--size", 96, "-o", "a.png", *QUICK)
+    assert run("dream", "tiny.png", "--from", "a.png", "-o", "b.png") == (0, "b.png\n", "")
+    assert Path("a.png").read_bytes() == Path("b.png").read_bytes()
+
+
+def test_a_network_named_goes_over_the_recipe_s(run, photo):
+    run("dream", photo, "-o", "a.png", *QUICK)
+    text = read_recipe("a.png").model_copy(update={"network": "googlenet"}).to_json()
+    images.save(pixels("a.png"), "g.png", recipe=text)
+    named = ("--network", "efficientnet_lite0", "--weights", "IMAGENET1K_V1")
+    _, out, _ = run("dream", photo, "--from", "g.png", *named, "--dry-run")
+    assert "efficientnet_lite0" in out
+
+
+def test_a_note_about_the_photo_is_said_once(run, photo):
+    start = Image.open(photo)
+    start.save("two.gif", save_all=True, append_images=[start.rotate(90)])
+    _, _, err = run("dream", "two.gif", "-o", "out.png", *QUICK)
+    assert err.count("frames") == 1
+
+
 def test_what_differs_from_a_recipe_is_said_in_the_user_s_words(run, photo):
     run("dream", photo, "-o", "a.png", *QUICK)
     _, _, err = run("dream", photo, "--from", "a.png", "-o", "b.png", "--strength", 0.5)
