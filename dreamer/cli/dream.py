@@ -165,6 +165,7 @@ def dream(
             output=None if output is None or output == STDIO else Path(output),
             to_file=output != STDIO,
             overwrite=overwrite,
+            metadata=not no_metadata,
         )
     )
     for note in job.notes:

@@ -52,6 +52,7 @@ class Request:
         output: the file to write.
         to_file: whether a file is written at all.
         overwrite: whether a file that exists is replaced.
+        metadata: whether the file is to carry its recipe; one that does is not kept otherwise.
     """
 
     photo: str | bytes | Photo | None = None
@@ -68,6 +69,7 @@ class Request:
     output: Path | None = None
     to_file: bool = True
     overwrite: bool = False
+    metadata: bool = True
 
 
 @dataclass(frozen=True)
@@ -360,9 +362,13 @@ def _weights_id(row: rows.Row, chosen: str | Path | None, loaded: Network | None
 
     published, checkpoint = choose_weights(row, chosen)
     if loaded is not None:
-        known = loaded.published.sha256
-        return known if loaded.weights_sha256.startswith(known) else loaded.weights_sha256
-    return published.sha256 if checkpoint is None else weights.sha256(checkpoint)
+        digest = loaded.weights_sha256
+    elif checkpoint is not None:
+        digest = weights.sha256(checkpoint)
+    else:
+        return published.sha256
+    # The same file is the same weights, however it was given.
+    return next((w.sha256 for w in row.weights if digest.startswith(w.sha256)), digest)
 
 
 def _old_recipe(path: str) -> Recipe:
@@ -394,10 +400,11 @@ def _place(request: Request, output: Path | None, recipe: Recipe) -> tuple[Path 
     candidate, count = output, 1
     while os.path.lexists(candidate) and not request.overwrite:
         found = _recipe_in(candidate)
-        if found is not None and found.hash == recipe.hash:
+        if found is not None and found.hash == recipe.hash and request.metadata:
             return candidate, not found.partial, found.partial
         if not default:
-            what = "exists already" if found is None else "exists, with another recipe"
+            other = found is not None and found.hash != recipe.hash
+            what = "exists, with another recipe" if other else "exists already"
             raise OutputError(
                 f"'{files.shown(candidate)}' {what}.",
                 "Choose another name with -o, or replace it with --overwrite.",

@@ -239,6 +239,18 @@ def test_no_metadata_leaves_the_recipe_out(run, photo):
     run("dream", photo, "-o", "out.png", *QUICK, "--no-metadata")
     assert read_recipe("out.png") is None
     assert run("inspect", "out.png")[0] == 4
+    run("dream", photo, "-o", "a.png", *QUICK)
+    code, _, err = run("dream", photo, "-o", "a.png", *QUICK, "--no-metadata")
+    assert (code, "kept" in err) == (5, False)
+
+
+def test_the_same_weights_are_the_same_however_they_are_given(run, photo):
+    from dreamer.networks import rows, weights
+
+    path = weights.locate(rows.row("efficientnet_lite0").published())
+    run("dream", photo, "-o", "a.png", *QUICK)
+    code, _, err = run("dream", photo, "-o", "a.png", *QUICK, "--weights", path)
+    assert (code, "kept" in err) == (0, True)
 
 
 def test_a_detail_level_brings_its_own_preset_or_replaces_the_target(run, photo):
