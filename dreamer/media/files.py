@@ -45,6 +45,11 @@ def shown(path: str | os.PathLike[str]) -> str:
     )
 
 
+def text(name: str) -> str:
+    """Return a file's name as text that can be written down, whatever its bytes are."""
+    return os.fsencode(name).decode("utf-8", "replace")
+
+
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str], *, overwrite: bool = True) -> Iterator[BinaryIO]:
     """Open a file for writing that appears under `path` only once it is whole.

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from dreamer.errors import NetworkError
 from dreamer.networks.rows import Row
+from dreamer.networks.weights import SUFFIXES
 
-SUFFIXES = (".pth", ".pt", ".safetensors")
 # What training scripts wrap a state dict in, and put before every name in it.
 WRAPPERS = ("state_dict", "model")
 PREFIX = "module."

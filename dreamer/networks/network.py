@@ -145,7 +145,7 @@ def load(
         OutputError: the cache cannot be written.
     """
     row = rows.row(name)
-    published, path = choose_weights(row, weights)
+    published, path = files.choose(row, weights)
     if random_seed is not None:
         digest = f"random:{random_seed}"
         cut = _randomised(row, published, random_seed)
@@ -157,21 +157,6 @@ def load(
             digest = files.sha256(path)
         cut = _trained(row, published, path)
     return Network(row, published, digest, cut, torch.device(device))
-
-
-def choose_weights(row: Row, weights: str | Path | None) -> tuple[Weights, Path | None]:
-    """Tell a file from a name: a file exists, or has a checkpoint's suffix or a folder."""
-    if weights is None:
-        return row.published(), None
-    path = Path(weights)
-    if (
-        isinstance(weights, Path)
-        or path.suffix.lower() in checkpoints.SUFFIXES
-        or len(path.parts) > 1
-        or path.exists()
-    ):
-        return row.published(), path
-    return row.published(weights), None
 
 
 def _trained(row: Row, published: Weights, path: Path) -> Cut:

@@ -22,6 +22,8 @@ from urllib.error import HTTPError, URLError
 from dreamer.errors import NetworkError, OutputError
 from dreamer.networks.rows import Row, Weights
 
+# The names of checkpoints that can be read.
+SUFFIXES = (".pth", ".pt", ".safetensors")
 PUBLISHED_AT = "https://download.pytorch.org/models/"
 # A mirror of the above for places without internet: an https, http or file address.
 MIRROR_VARIABLE = "DREAMER_MIRROR"
@@ -38,6 +40,21 @@ def folder() -> Path:
     cache = os.getenv("XDG_CACHE_HOME", "~/.cache")
     home = os.getenv("TORCH_HOME", os.path.join(cache, "torch"))
     return Path(home).expanduser() / "hub" / "checkpoints"
+
+
+def choose(row: Row, weights: str | Path | None) -> tuple[Weights, Path | None]:
+    """Tell a file from a name: a file exists, or has a checkpoint's suffix or a folder."""
+    if weights is None:
+        return row.published(), None
+    path = Path(weights)
+    if (
+        isinstance(weights, Path)
+        or path.suffix.lower() in SUFFIXES
+        or len(path.parts) > 1
+        or path.exists()
+    ):
+        return row.published(), path
+    return row.published(weights), None
 
 
 def locate(weights: Weights) -> Path | None:

@@ -1,14 +1,16 @@
-"""Choose where to compute, and prove that it works."""
+"""Choose where to compute, and prove that it works. Torch is imported by what needs it only."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 from collections.abc import Iterator
-
-import torch
+from typing import TYPE_CHECKING
 
 from dreamer.errors import DeviceError, UsageError
+
+if TYPE_CHECKING:
+    import torch
 
 KINDS = ("auto", "cpu", "cuda", "mps")
 
@@ -23,6 +25,8 @@ def choose(name: str = "auto") -> torch.device:
         UsageError: no kind of device has that name.
         DeviceError: the device is not there or does not work.
     """
+    import torch
+
     if name == "auto":
         for kind, there in (
             ("cuda", torch.cuda.is_available()),
@@ -44,6 +48,8 @@ def choose(name: str = "auto") -> torch.device:
 
 def _works(name: str) -> str | None:
     """Return None, or why not in one line."""
+    import torch
+
     try:
         value = float(torch.ones(2, device=name).sum())
     except (RuntimeError, AssertionError, NotImplementedError) as error:
@@ -61,6 +67,8 @@ def default_threads() -> int:
 @contextlib.contextmanager
 def threads(count: int) -> Iterator[None]:
     """Compute with `count` threads, and with as many as before afterwards."""
+    import torch
+
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -72,6 +80,8 @@ def threads(count: int) -> Iterator[None]:
 @contextlib.contextmanager
 def memory_guard(what: str) -> Iterator[None]:
     """Turn an allocation that fails into a `DeviceError` that names `what` was being made."""
+    import torch
+
     try:
         yield
     except (MemoryError, RuntimeError) as error:

@@ -1,0 +1,282 @@
+"""How to dream, whatever the photo: a preset or the recipe in a file, a network, where to compute.
+
+Nothing here imports torch before `Look.placed`, so wrong names are answered at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dreamer import presets
+from dreamer import recipe as recipes
+from dreamer.errors import InputError, NetworkError, UsageError
+from dreamer.media import files
+from dreamer.networks import rows, weights
+from dreamer.recipe import Choice, Origin, Recipe
+from dreamer.render import devices
+
+if TYPE_CHECKING:
+    from dreamer.media.images import Photo
+    from dreamer.networks.network import Network
+    from dreamer.settings import Settings
+
+DEFAULT_PRESET = "dream"
+MOST = {"size": 65_535, "seed": recipes.MOST_SEED, "threads": recipes.MOST_THREADS}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for; None is "not said".
+
+    Attributes:
+        photo: a file's path, a file's bytes, "sky" or "noise", or a photo that was read.
+        recipe: a picture whose recipe to use.
+        preset: the name or file of a preset.
+        network: the name of a network, or one that was loaded.
+        weights: a checkpoint, or the name of published weights.
+        overrides: settings over the preset's, by their paths.
+        size: the longer side of the result, px.
+        seed: decides all that is random.
+        device: where to compute.
+        threads: to compute with.
+        offline: never fetch weights.
+        output: the file to write.
+        to_file: whether a file is written at all.
+        overwrite: whether a file that exists is replaced.
+        metadata: whether the file is to carry its recipe; one that does is not kept otherwise.
+    """
+
+    photo: str | bytes | Photo | None = None
+    recipe: str | None = None
+    preset: str | None = None
+    network: str | Network | None = None
+    weights: str | Path | None = None
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    size: int | None = None
+    seed: int | None = None
+    device: str = "auto"
+    threads: int | None = None
+    offline: bool = False
+    output: Path | None = None
+    to_file: bool = True
+    overwrite: bool = False
+    metadata: bool = True
+
+
+@dataclass(frozen=True)
+class Look:
+    """Everything that decides a picture but the photo and its size.
+
+    Attributes:
+        settings: a preset, or those of a recipe, with what was asked for over them.
+        preset: the name they came from.
+        row: the network's row.
+        weights: the hash that stands for the network's weights in a recipe.
+        chosen: a checkpoint, or the name of published weights, or None for the default.
+        seed: decides all that is random.
+        threads: to compute with.
+        device: where to compute; "auto" until `placed`.
+        offline: never fetch weights.
+        loaded: the network, if it is loaded already.
+        old: the recipe that it was taken from.
+        notes: what the user should know.
+    """
+
+    settings: Settings
+    preset: str
+    row: rows.Row
+    weights: str
+    chosen: str | Path | None
+    seed: int
+    threads: int
+    device: str
+    offline: bool
+    loaded: Network | None
+    old: Recipe | None
+    notes: tuple[str, ...]
+
+    def placed(self) -> Look:
+        """Choose the device, and prove that it works.
+
+        Raises:
+            DeviceError: it is not there, or does not work.
+        """
+        place = devices.choose(self.device) if self.loaded is None else self.loaded.device
+        return replace(self, device=str(place))
+
+    def recipe(self, origin: Origin, size: tuple[int, int]) -> Recipe:
+        """Resolve it for one picture, after `placed`.
+
+        Args:
+            origin: what is dreamed on.
+            size: width and height of the result, px.
+
+        Raises:
+            UsageError: the target names what the network does not have at that size.
+            InputError: the picture is smaller than the network takes.
+        """
+        return recipes.resolve(
+            self.settings,
+            self.row,
+            preset=self.preset,
+            weights=self.weights,
+            origin=origin,
+            size=size,
+            choice=Choice(self.seed, self.threads, self.device.partition(":")[0]),
+        )
+
+    def load_network(self) -> Network:
+        """Load the network, fetching its weights if needed and allowed."""
+        from dreamer.networks import network
+
+        return self.loaded or network.load(
+            self.row.name, weights=self.chosen, offline=self.offline, device=self.device
+        )
+
+
+def look(request: Request, *, threads: int | None = None) -> Look:
+    """Resolve and check all of a request that is not about its photo.
+
+    Args:
+        request: what was asked for.
+        threads: to compute with if nothing says how many; all processors by default.
+
+    Raises:
+        UsageError: names, values or their combination.
+        InputError: the picture whose recipe to use.
+        NetworkError: weights that cannot be had.
+    """
+    check_numbers(request)
+    old = _old_recipe(request.recipe) if request.recipe is not None else None
+    settings, preset, row, loaded = _names(request, old)
+    chosen = _chosen_weights(request, old, row)
+    notes = () if loaded is not None else _fetching(row, chosen, request.offline)
+    threads = threads or devices.default_threads()
+    return Look(
+        settings=settings,
+        preset=preset,
+        row=row,
+        weights=_weights_id(row, chosen, loaded),
+        chosen=chosen,
+        seed=request.seed if request.seed is not None else (old.seed if old else 0),
+        threads=request.threads or (old.threads if old else threads),
+        device=request.device,
+        offline=request.offline,
+        loaded=loaded,
+        old=old,
+        notes=notes,
+    )
+
+
+def read_recipe(source: str | bytes) -> Recipe | None:
+    """Read the recipe that a picture carries, or None if it carries none.
+
+    Args:
+        source: a file, or the bytes of one.
+
+    Raises:
+        InputError: it cannot be read, or is no picture.
+        UsageError: the recipe is damaged, or too new for this program.
+    """
+    from dreamer.media import metadata
+
+    text = metadata.read(source)
+    name = "stdin" if isinstance(source, bytes) else files.shown(source)
+    return None if text is None else recipes.from_json(text, name)
+
+
+def check_numbers(request: Request) -> None:
+    """Refuse numbers of the wrong kind, as Python callers may give them."""
+    for name, value, least in (
+        ("size", request.size, 1),
+        ("seed", request.seed, 0),
+        ("threads", request.threads, 1),
+    ):
+        if value is None:
+            continue
+        if type(value) is not int or not least <= value <= MOST[name]:
+            raise UsageError(
+                f"{value!r} is not valid for {name}.",
+                f"It can be a whole number from {least} to {MOST[name]}.",
+            )
+
+
+def _names(request: Request, old: Recipe | None) -> tuple[Settings, str, rows.Row, Network | None]:
+    """Return the settings, the preset's name, and the network's row and, if loaded, itself."""
+    if old is not None and request.preset is not None:
+        raise UsageError(
+            "--from and --preset both say how to dream.",
+            "Give one; other flags go over either.",
+        )
+    if old is None:
+        preset = presets.load(DEFAULT_PRESET if request.preset is None else request.preset)
+    else:
+        preset = presets.Preset(presets.Found(old.preset, Path(), "file"), old.settings)
+    settings = presets.merge(preset, request.overrides).settings
+    network = request.network or (rows.DEFAULT if old is None else old.network)
+    if isinstance(network, str):
+        return settings, preset.name, rows.row(network), None
+    if request.weights is not None:
+        raise UsageError("The network is loaded already.", "Give its weights when you load it.")
+    if request.device not in ("auto", network.device.type, str(network.device)):
+        raise UsageError(
+            f"The network is loaded on {network.device}, not on '{request.device}'.",
+            "Load it on that device.",
+        )
+    return settings, preset.name, network.row, network
+
+
+def _chosen_weights(request: Request, old: Recipe | None, row: rows.Row) -> str | Path | None:
+    """Return the weights that were asked for, or those that the recipe in a file was made with.
+
+    Raises:
+        NetworkError: it was made with a checkpoint, which only the user has.
+    """
+    if request.weights is not None or old is None or old.network != row.name:
+        return request.weights
+    for published in row.weights:
+        if published.sha256 == old.weights:
+            return published.name
+    if request.network is not None and not isinstance(request.network, str):
+        return None
+    raise NetworkError(
+        f"The recipe in '{files.shown(request.recipe or '')}' was made with a checkpoint of "
+        f"{row.name} (SHA-256 {old.weights[:12]}...).",
+        "Give that checkpoint with --weights, or others by their name.",
+    )
+
+
+def _fetching(row: rows.Row, chosen: str | Path | None, offline: bool) -> tuple[str, ...]:
+    """Say that weights will be fetched; refuse at once if they cannot be had."""
+    published, checkpoint = weights.choose(row, chosen)
+    if checkpoint is not None or weights.locate(published) is not None:
+        return ()
+    if offline or published.package is not None:
+        raise weights.absent(row, published)
+    return (f"the weights of {row.name} ({published.size / 1e6:.0f} MB) will be fetched",)
+
+
+def _weights_id(row: rows.Row, chosen: str | Path | None, loaded: Network | None) -> str:
+    """Return the hash that stands for the weights: as published, or of the checkpoint."""
+    published, checkpoint = weights.choose(row, chosen)
+    if loaded is not None:
+        digest = loaded.weights_sha256
+    elif checkpoint is not None:
+        digest = weights.sha256(checkpoint)
+    else:
+        return published.sha256
+    # The same file is the same weights, however it was given.
+    return next((w.sha256 for w in row.weights if digest.startswith(w.sha256)), digest)
+
+
+def _old_recipe(path: str) -> Recipe:
+    recipe = read_recipe(path)
+    if recipe is None:
+        raise InputError(
+            f"'{files.shown(path)}' carries no recipe.",
+            "Only pictures made by dreamer, and not changed by other programs, carry one.",
+        )
+    return recipe
