@@ -67,6 +67,12 @@ class Interrupted(DreamerError):  # noqa: N818 - a request of the user's, not a 
     exit_code = 130
 
 
+def of_code(code: int, message: str, advice: str) -> DreamerError:
+    """Return the error of an exit code, as it comes from another process."""
+    kinds = {kind.exit_code: kind for kind in DreamerError.__subclasses__()}
+    return kinds.get(code, DreamerError)(message, advice)
+
+
 def nearest(name: str, names: Iterable[str], count: int = 3) -> list[str]:
     """Return up to `count` of `names` that look most like `name`, best first."""
     return difflib.get_close_matches(name.lower(), list(names), n=count, cutoff=0.5)

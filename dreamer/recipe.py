@@ -120,6 +120,12 @@ class Recipe(_Part):
         return targets.describe(targets.Resolved(**dict(term)) for term in self.terms)
 
     @property
+    def work(self) -> int:
+        """The pixels of all steps together: what a progress bar should count."""
+        sized = zip(self.octaves, self.steps, strict=True)
+        return sum(width * height * steps for (width, height), steps in sized)
+
+    @property
     def hash(self) -> str:
         """SHA-256 of all that decides the picture: the same hash, the same picture."""
         values = self.to_dict()

@@ -225,9 +225,14 @@ def guarded_stdout() -> Iterator[BinaryIO]:
 
 
 class StopOnInterrupt:
-    """Turn the first Ctrl-C, SIGTERM or hang-up into a request; the second one interrupts."""
+    """Turn the first Ctrl-C, SIGTERM or hang-up into a request; the second one interrupts.
 
-    def __init__(self) -> None:
+    Args:
+        said: what the first one is answered with.
+    """
+
+    def __init__(self, said: str = "Stopping after this step; once more to stop at once.") -> None:
+        self.said = said
         self.asked = False
         self._before: dict[int, Any] = {}
 
@@ -251,4 +256,4 @@ class StopOnInterrupt:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
-        console.say("\nStopping after this step; once more to stop at once.")
+        console.say(f"\n{self.said}")

@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dreamer import preset_files
 from dreamer.cli.console import StopOnInterrupt, console, guarded_stdout
 from dreamer.cli.options import (
-    DEVICES,
+    DryRun,
     Json,
-    Offline,
+    LookOptions,
+    Overwrite,
     Quiet,
     Verbose,
-    complete_color,
-    complete_device,
-    complete_level,
-    complete_network,
     complete_preset,
-    complete_target,
+    flattened,
 )
 from dreamer.errors import UsageError
-from dreamer.networks import rows
 
 if TYPE_CHECKING:
     from dreamer.render.job import Job
@@ -35,6 +31,7 @@ PHOTO_HELP = "The photo; - reads it from stdin; 'noise' or 'sky' (the default) n
 STDIO = "-"
 
 
+@flattened
 def dream(
     photo: Annotated[str | None, typer.Argument(metavar="[PHOTO|-]", help=PHOTO_HELP)] = None,
     output: Annotated[
@@ -50,70 +47,9 @@ def dream(
             autocompletion=complete_preset,
         ),
     ] = None,
-    network: Annotated[
-        str | None,
-        typer.Option(
-            help=f"The network to dream with; {rows.DEFAULT} by default.",
-            autocompletion=complete_network,
-        ),
-    ] = None,
-    weights: Annotated[
-        str | None, typer.Option(help="A checkpoint, or the name of published weights.")
-    ] = None,
-    target: Annotated[
-        str | None,
-        typer.Option(
-            "--target",
-            "-t",
-            help="What to maximise, e.g. 'block8:37' or '0.7*parts + 0.3*class:zebra'.",
-            autocompletion=complete_target,
-        ),
-    ] = None,
-    detail: Annotated[
-        str | None,
-        typer.Option(help=f"A level: {', '.join(rows.LEVELS)}.", autocompletion=complete_level),
-    ] = None,
-    strength: Annotated[
-        float | None, typer.Option(help="0 is the photo, 1 the preset; 0 to 10.")
-    ] = None,
-    octaves: Annotated[
-        int | None, typer.Option(help="Number of scales, 0 to 16; 0: as needed.")
-    ] = None,
-    octave_scale: Annotated[
-        float | None, typer.Option(help="Ratio of two scales, 1.05 to 4.")
-    ] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps at full size, 0 to 10000.")] = None,
-    step_size: Annotated[float | None, typer.Option(help="How far a step goes, 0 to 1.")] = None,
-    jitter: Annotated[int | None, typer.Option(help="Random shift of a step, 0 to 256 px.")] = None,
-    size: Annotated[
-        int | None, typer.Option(min=1, max=65_535, help="Longer side of the result, px.")
-    ] = None,
-    color: Annotated[
-        str | None, typer.Option(help="free, keep or luma.", autocompletion=complete_color)
-    ] = None,
-    blend: Annotated[
-        float | None, typer.Option(help="Share of the photo mixed back, 0 to 1.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Another dream of the photo.")] = None,
-    device: Annotated[
-        str, typer.Option(help=f"{DEVICES}.", autocompletion=complete_device)
-    ] = "auto",
-    threads: Annotated[
-        int | None, typer.Option(min=1, max=1024, help="Processors to use; all by default.")
-    ] = None,
-    recipe: Annotated[
-        str | None, typer.Option("--from", help="Use the recipe in this picture.")
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", metavar="", help="Replace the output.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", metavar="", help="Show the plan; do nothing.")
-    ] = False,
-    no_metadata: Annotated[
-        bool, typer.Option("--no-metadata", metavar="", help="Leave the recipe out of the file.")
-    ] = False,
-    offline: Offline = False,
+    how: LookOptions = LookOptions(),  # noqa: B008 - frozen
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -123,15 +59,8 @@ def dream(
     The path of the result is the last thing on stdout.
     """
     console.setup("dream", as_json=as_json, quiet=quiet, verbose=verbose)
-    if detail is not None:
-        if target is not None:
-            raise UsageError("--detail and --target both say what to maximise.", "Give one.")
-        rows.row(network or rows.DEFAULT).level(detail)
-        # The level's own preset brings the settings that suit it, unless another was asked for.
-        if preset is None and recipe is None:
-            preset = detail
-        if preset != detail or preset_files.find(detail).source != "built-in":
-            target = detail
+    given = () if preset is None else (preset,)
+    request, _ = how.request(*given, overwrite=overwrite)
     if output == "":
         raise UsageError("-o is empty.", "Name a file, or - for standard output.")
     if output == STDIO and as_json:
@@ -140,32 +69,11 @@ def dream(
     from dreamer.render import job as jobs
 
     job = jobs.prepare(
-        jobs.Request(
+        replace(
+            request,
             photo=sys.stdin.buffer.read() if photo == STDIO else photo,
-            recipe=recipe,
-            preset=preset,
-            network=network,
-            weights=weights,
-            overrides={
-                "target": target,
-                "ascent.strength": strength,
-                "octaves.count": octaves,
-                "octaves.scale": octave_scale,
-                "ascent.steps": steps,
-                "ascent.step_size": step_size,
-                "view.jitter": jitter,
-                "colour.mode": color,
-                "mix.blend": blend,
-            },
-            size=size,
-            seed=seed,
-            device=device,
-            threads=threads,
-            offline=offline,
             output=None if output is None or output == STDIO else Path(output),
             to_file=output != STDIO,
-            overwrite=overwrite,
-            metadata=not no_metadata,
         )
     )
     for note in job.notes:
@@ -181,11 +89,11 @@ def dream(
     if output == STDIO:
         with guarded_stdout() as stream:
             made = _make(job)
-            made.write(stream, metadata=not no_metadata)
+            made.write(stream, metadata=not how.no_metadata)
         return _leave(made)
     began = time.perf_counter()
     made = _make(job)
-    path = job.save(made, metadata=not no_metadata)
+    path = job.save(made, metadata=not how.no_metadata)
     status = "partial" if made.recipe.partial else "success"
     report = _report(job, time.perf_counter() - began, made) | {"output": str(path)}
     console.finish(report, str(path), status=status)

@@ -5,19 +5,26 @@ Nothing here imports torch or pydantic: the shell waits for the completion.
 
 from __future__ import annotations
 
-from typing import Annotated
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dreamer import preset_files
+from dreamer.errors import UsageError
 from dreamer.networks import rows
+
+if TYPE_CHECKING:
+    from dreamer.render.look import Request
 
 DEVICES = "auto, cpu, cuda, cuda:1, mps"
 
 
 def complete_preset(incomplete: str) -> list[str]:
     """Name the presets that begin so."""
-    from dreamer import preset_files
-
     return [name for name in preset_files.names() if name.startswith(incomplete)]
 
 
@@ -62,3 +69,209 @@ NetworkName = Annotated[
     typer.Option("--network", help="The network to dream with.", autocompletion=complete_network),
 ]
 Offline = Annotated[bool, typer.Option("--offline", metavar="", help="Never fetch weights.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", metavar="", help="Replace results that exist.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", metavar="", help="Show the plan; do nothing.")]
+
+
+@dataclass(frozen=True)
+class LookOptions:
+    """The options that say how to dream, whatever the photo and however many."""
+
+    network: Annotated[
+        str | None,
+        typer.Option(
+            help=f"The network to dream with; {rows.DEFAULT} by default.",
+            autocompletion=complete_network,
+        ),
+    ] = None
+    weights: Annotated[
+        str | None, typer.Option(help="A checkpoint, or the name of published weights.")
+    ] = None
+    target: Annotated[
+        str | None,
+        typer.Option(
+            "--target",
+            "-t",
+            help="What to maximise, e.g. 'block8:37' or '0.7*parts + 0.3*class:zebra'.",
+            autocompletion=complete_target,
+        ),
+    ] = None
+    detail: Annotated[
+        str | None,
+        typer.Option(help=f"A level: {', '.join(rows.LEVELS)}.", autocompletion=complete_level),
+    ] = None
+    strength: Annotated[
+        float | None, typer.Option(help="0 is the photo, 1 the preset; 0 to 10.")
+    ] = None
+    octaves: Annotated[
+        int | None, typer.Option(help="Number of scales, 0 to 16; 0: as needed.")
+    ] = None
+    octave_scale: Annotated[float | None, typer.Option(help="Ratio of two scales, 1.05 to 4.")] = (
+        None
+    )
+    steps: Annotated[int | None, typer.Option(help="Steps at full size, 0 to 10000.")] = None
+    step_size: Annotated[float | None, typer.Option(help="How far a step goes, 0 to 1.")] = None
+    jitter: Annotated[int | None, typer.Option(help="Random shift of a step, 0 to 256 px.")] = None
+    size: Annotated[
+        int | None, typer.Option(min=1, max=65_535, help="Longer side of the result, px.")
+    ] = None
+    color: Annotated[
+        str | None, typer.Option(help="free, keep or luma.", autocompletion=complete_color)
+    ] = None
+    blend: Annotated[float | None, typer.Option(help="Share of the photo mixed back, 0 to 1.")] = (
+        None
+    )
+    seed: Annotated[int | None, typer.Option(min=0, help="Another dream of the photo.")] = None
+    device: Annotated[str, typer.Option(help=f"{DEVICES}.", autocompletion=complete_device)] = (
+        "auto"
+    )
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=1024,
+            help="Processors for one picture; a single one takes all, one of a batch takes one.",
+        ),
+    ] = None
+    recipe: Annotated[
+        str | None, typer.Option("--from", help="Use the recipe in this picture.")
+    ] = None
+    no_metadata: Annotated[
+        bool, typer.Option("--no-metadata", metavar="", help="Leave the recipe out of the file.")
+    ] = False
+    offline: Offline = False
+
+    def request(self, *presets: str, overwrite: bool) -> tuple[Request, tuple[str, ...]]:
+        """Return what was asked for, without a photo, and the presets to use (none: a recipe's).
+
+        Raises:
+            UsageError: an unknown level, or a level and a target.
+        """
+        target = self.target
+        if self.detail is not None:
+            if target is not None:
+                raise UsageError("--detail and --target both say what to maximise.", "Give one.")
+            rows.row(self.network or rows.DEFAULT).level(self.detail)
+            # The level's own preset brings the settings that suit it, unless another was asked for.
+            if not presets and self.recipe is None:
+                presets = (self.detail,)
+            built_in = preset_files.find(self.detail).source == "built-in"
+            if presets != (self.detail,) or not built_in:
+                target = self.detail
+        from dreamer.render.look import Request
+
+        request = Request(
+            recipe=self.recipe,
+            preset=presets[0] if presets else None,
+            network=self.network,
+            weights=self.weights,
+            overrides={
+                "target": target,
+                "ascent.strength": self.strength,
+                "octaves.count": self.octaves,
+                "octaves.scale": self.octave_scale,
+                "ascent.steps": self.steps,
+                "ascent.step_size": self.step_size,
+                "view.jitter": self.jitter,
+                "colour.mode": self.color,
+                "mix.blend": self.blend,
+            },
+            size=self.size,
+            seed=self.seed,
+            device=self.device,
+            threads=self.threads,
+            offline=self.offline,
+            overwrite=overwrite,
+            metadata=not self.no_metadata,
+        )
+        return request, presets
+
+
+def flattened(command: Callable[..., int]) -> Callable[..., int]:
+    """Let a command take groups of options: dataclasses whose fields are declared like parameters.
+
+    Each field becomes an option of the command, where the group stands among its parameters; the
+    command is called with the groups filled in.
+    """
+    parameters: list[inspect.Parameter] = []
+    groups: dict[str, Any] = {}
+    for parameter in inspect.signature(command, eval_str=True).parameters.values():
+        group: Any = parameter.annotation
+        if not is_dataclass(group):
+            parameters.append(parameter)
+            continue
+        groups[parameter.name] = group
+        types = inspect.get_annotations(group, eval_str=True)  # type: ignore[arg-type]
+        parameters += [
+            parameter.replace(name=each.name, default=each.default, annotation=types[each.name])
+            for each in fields(group)
+        ]
+
+    @functools.wraps(command)
+    def called(**given: Any) -> int:
+        filled = {
+            name: group(**{each.name: given.pop(each.name) for each in fields(group)})
+            for name, group in groups.items()
+        }
+        return command(**given, **filled)
+
+    signature = inspect.signature(command).replace(parameters=parameters)
+    called.__signature__ = signature  # type: ignore[attr-defined]
+    return called
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """The options of commands that make many pictures."""
+
+    presets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--preset",
+            "-p",
+            help="How to dream; give it again for several of each photo.",
+            autocompletion=complete_preset,
+        ),
+    ] = None
+    seeds: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Pictures of each photo and preset.")
+    ] = 1
+    name: Annotated[
+        str | None,
+        typer.Option(
+            help="Names of the results, e.g. '{preset}/{stem}-{seed:06d}.jpg'; "
+            "there are stem, name, parent, preset, seed, network."
+        ),
+    ] = None
+    workers: Annotated[
+        str, typer.Option(help="Pictures made at once; auto: as many as there are processors.")
+    ] = "auto"
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|ADDRESS", help="Make them on a Ray cluster; auto: the one that runs here."
+        ),
+    ] = None
+    gpus: Annotated[
+        float | None,
+        typer.Option(min=0.01, max=1, help="The share of a cluster's GPU that a picture takes."),
+    ] = None
+    retries: Annotated[
+        int, typer.Option(min=0, max=100, help="How often what failed is tried again.")
+    ] = 2
+
+    def count(self) -> int | None:
+        """Return how many workers were asked for; None for as many as are useful.
+
+        Raises:
+            UsageError: neither a number nor "auto".
+        """
+        if self.workers == "auto":
+            return None
+        if not self.workers.isascii() or not self.workers.isdigit() or int(self.workers) < 1:
+            raise UsageError(
+                f"'{self.workers}' is not valid for --workers.", "Give a number from 1, or auto."
+            )
+        return int(self.workers)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
 import stat
 import unicodedata
@@ -17,9 +18,15 @@ from typing import BinaryIO
 
 from dreamer.errors import OutputError
 
+try:
+    import fcntl
+except ImportError:  # Windows, where a file that is open cannot be removed anyway
+    fcntl = None  # type: ignore[assignment]
+
 NAME_BYTES = 255
 """The longest file name, in bytes, that the common file systems take."""
 
+_UNFINISHED = re.compile(r"\.[0-9a-f]{16}\.part")
 _NOT_SHOWN = {"Cc", "Cs", "Zl", "Zp"}  # controls, lone surrogates, line and paragraph breaks
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -68,7 +75,7 @@ def replacing(path: str | os.PathLike[str], *, overwrite: bool = True) -> Iterat
     Raises:
         OutputError: the file cannot be written, or is there and `overwrite` is False.
     """
-    with _writing(path):
+    with writing(path):
         target = os.path.realpath(path)
         if overwrite:
             _refuse_special(target, path)
@@ -94,7 +101,7 @@ def check(path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
     Raises:
         OutputError: naming `path` and what is wrong with it.
     """
-    with _writing(path):
+    with writing(path):
         target = os.path.realpath(path)
         if _refuse_special(target, path) and not overwrite:
             raise FileExistsError
@@ -103,6 +110,64 @@ def check(path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
             folder = os.path.dirname(folder)
         with _temporary(os.path.join(folder, "probe")):
             pass
+
+
+def remove_unfinished(folder: str | os.PathLike[str]) -> int:
+    """Remove the hidden files that killed programs left in `folder`; returns how many.
+
+    What another program is writing just now is locked and stays.
+    """
+    removed = 0
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if not _UNFINISHED.fullmatch(entry.name):
+                continue
+            with contextlib.suppress(OSError):
+                descriptor = os.open(entry.path, os.O_RDWR)
+                try:
+                    if lock(descriptor, wait=False):
+                        os.unlink(entry.path)
+                        removed += 1
+                finally:
+                    os.close(descriptor)
+    return removed
+
+
+def lock(descriptor: int, *, wait: bool = True) -> bool:
+    """Lock an open file until it is closed, by whatever ends the program; returns whether it is.
+
+    Where files cannot be locked, as on Windows and some network folders, this does nothing.
+    """
+    if fcntl is not None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno not in (*_CANNOT_SYNC, errno.ENOLCK):
+                raise
+    return True
+
+
+def no_room(error: BaseException) -> bool:
+    """Whether an error comes of a disk that is full."""
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno in _NO_ROOM
+
+
+def folds_case(folder: str | os.PathLike[str]) -> bool:
+    """Whether the file system of `folder`, or of where it will be made, takes "a" and "A" for one.
+
+    Raises:
+        OutputError: nothing can be written there.
+    """
+    with writing(folder):
+        place = os.path.realpath(folder)
+        while not os.path.lexists(place):
+            place = os.path.dirname(place)
+        with _temporary(os.path.join(place, "probe")) as stream:
+            there, name = os.path.split(os.fspath(stream.name))
+            return os.path.exists(os.path.join(there, name.upper()))
 
 
 def free_name(path: str | os.PathLike[str]) -> Path:
@@ -132,11 +197,10 @@ def _temporary(target: str) -> Iterator[BinaryIO]:
     # Not named after the target: a name of 255 bytes has no room for an addition. Not from
     # `tempfile`: its files are private to the user, and these become results.
     temporary = os.path.join(os.path.dirname(target), f".{secrets.token_hex(8)}.part")
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     try:
         # The opener sits inside the block, so that no interrupt falls between file and removal.
         stream = open(  # noqa: SIM115 - closed below, where a failure to close is handled
-            temporary, "w+b", opener=lambda name, _: os.open(name, flags, 0o666)
+            temporary, "w+b", opener=lambda name, _: _claim(name)
         )
         try:
             yield stream
@@ -147,6 +211,17 @@ def _temporary(target: str) -> Iterator[BinaryIO]:
     finally:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             os.unlink(temporary)
+
+
+def _claim(name: str) -> int:
+    """Make a file, locked, so that `remove_unfinished` can tell it from one left behind."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    while True:
+        descriptor = os.open(name, flags, 0o666)
+        lock(descriptor)
+        if fcntl is None or os.fstat(descriptor).st_nlink:
+            return descriptor
+        os.close(descriptor)  # it was taken for a left one before it was locked
 
 
 def _place(temporary: str, target: str, overwrite: bool) -> None:
@@ -190,7 +265,7 @@ def _refuse_special(target: str, path: str | os.PathLike[str]) -> bool:
 
 
 @contextlib.contextmanager
-def _writing(path: str | os.PathLike[str]) -> Iterator[None]:
+def writing(path: str | os.PathLike[str]) -> Iterator[None]:
     """Turn what the system says about writing `path` into an OutputError that names it."""
     if "\0" in os.fspath(path):  # the one character that Python refuses with a ValueError
         raise OutputError(f"'{shown(path)}' is no file name.", "Choose another name.")

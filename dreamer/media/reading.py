@@ -23,6 +23,9 @@ Source = str | os.PathLike[str] | bytes | Image.Image
 MAX_PIXELS = 250_000_000
 """Larger pictures are refused: a small file can claim a size that fills any memory."""
 
+MAX_BYTES = 4_000_000_000
+"""Larger files are not read into memory: more than any picture of that many pixels needs."""
+
 # Only plain pictures: some of Pillow's other readers start programs (PostScript) or pull in
 # things that nobody dreams on. The common ones first, since Pillow loads the others slowly.
 _READ = ("PNG", "JPEG", "GIF", "BMP", "PPM", "WEBP", "AVIF", "TIFF")
@@ -130,6 +133,29 @@ def probe(
         if header.image.format != "TIFF" and (orientation(header.image) or 1) >= 5:
             width, height = height, width
     return width, height
+
+
+def read(path: str | os.PathLike[str]) -> bytes:
+    """Return the bytes of a picture file, after a look at its header.
+
+    Raises:
+        InputError: as `opened`; or it is larger than any picture that would be accepted.
+    """
+    label = f"'{shown(path)}'"
+    probe(path)
+    with _open(path, label) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size > MAX_BYTES:
+            raise InputError(
+                f"{label} is too large: {size / 1e9:,.1f} GB.",
+                f"At most {MAX_BYTES / 1e9:,.0f} GB are read: save it in another format.",
+            )
+        try:
+            return stream.read()
+        except MemoryError as error:
+            raise _no_memory(label) from error
+        except OSError as error:
+            raise _unreadable(label, error) from error
 
 
 def fitted(width: int, height: int, long_edge: int) -> tuple[int, int]:

@@ -64,6 +64,15 @@ def default_threads() -> int:
     return os.cpu_count() or 1
 
 
+def alike(name: str) -> list[str]:
+    """Return the devices that a batch may use in turn: all of a kind, unless one was named."""
+    import torch
+
+    if name == "cuda":
+        return [f"cuda:{index}" for index in range(max(1, torch.cuda.device_count()))]
+    return [name]
+
+
 @contextlib.contextmanager
 def threads(count: int) -> Iterator[None]:
     """Compute with `count` threads, and with as many as before afterwards."""

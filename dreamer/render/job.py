@@ -141,6 +141,12 @@ def prepare(request: Request) -> Job:
     )
 
 
+def planned_size(own: tuple[int, int] | None, long_edge: int | None) -> tuple[int, int]:
+    """Return the size of a result, px: of a photo's own size, or of what is made without one."""
+    size = DEFAULT_SIZE if own is None else own
+    return size if long_edge is None else reading.fitted(*size, long_edge)
+
+
 def _same(new: Origin, old: Origin) -> bool:
     return new.sha256 == old.sha256 and new.start == old.start
 
@@ -214,16 +220,11 @@ def _place(request: Request, output: Path | None, recipe: Recipe) -> tuple[Path 
     default = request.output is None
     candidate, count = output, 1
     while os.path.lexists(candidate) and not request.overwrite:
-        found = _recipe_in(candidate)
+        found = recipe_in(candidate)
         if found is not None and found.hash == recipe.hash and request.metadata:
             return candidate, not found.partial, found.partial
         if not default:
-            other = found is not None and found.hash != recipe.hash
-            what = "exists, with another recipe" if other else "exists already"
-            raise OutputError(
-                f"'{files.shown(candidate)}' {what}.",
-                "Choose another name with -o, or replace it with --overwrite.",
-            )
+            raise taken(candidate, found, recipe)
         count += 1
         ending = f"-{count}{output.suffix}"
         candidate = output.with_name(files.fitting_name(output.stem, ending))
@@ -231,7 +232,17 @@ def _place(request: Request, output: Path | None, recipe: Recipe) -> tuple[Path 
     return candidate, False, False
 
 
-def _recipe_in(path: Path) -> Recipe | None:
+def taken(path: Path, found: Recipe | None, wanted: Recipe) -> OutputError:
+    """Build the error for an output that exists: it says whether it is another dream."""
+    other = found is not None and found.hash != wanted.hash
+    what = "exists, with another recipe" if other else "exists already"
+    return OutputError(
+        f"'{files.shown(path)}' {what}.",
+        "Choose another name with -o, or replace it with --overwrite.",
+    )
+
+
+def recipe_in(path: Path) -> Recipe | None:
     """Read the recipe of a file that may be anything."""
     try:
         return read_recipe(str(path))

@@ -1,0 +1,1 @@
+"""Many pictures: what to make, who makes it, and what was made."""

@@ -1,0 +1,177 @@
+"""The page of a batch: one static file that shows what became of every photo.
+
+The page is self-contained but for the pictures below its folder, and a pure function of the
+entries. What an entry says may come from anybody's file names: it reaches the page as escaped
+JSON and becomes text there, never markup, and only the page's own script and style may run.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+import shlex
+import urllib.parse
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import jinja2
+
+from dreamer.media import files
+
+NAME = "index.html"
+# What browsers can show; another result is shown by its previews only.
+BROWSER_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".avif")
+# Pieces of the template that are encoded and written at once: few calls, and little memory.
+_BUFFERED = 64
+_PLAIN = re.compile(rb"[A-Za-z0-9_.,/@%+=: -]")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One item as the page shows it. Any text may hold any characters, lone surrogates too.
+
+    Attributes:
+        name: the photo's path as the user knows it, below its input folder.
+        preset: its preset.
+        status: what became of it so far.
+        output: the result, a path below the page's folder with "/" between parts, or "".
+        size: width and height of the result, px.
+        facts: how it was made, label to value, in the order they are shown.
+        error: of a failed item: the reason and the advice.
+        notes: what else there is to say, such as a fallback.
+        thumbnail: a JPEG of about 320 px for the grid, a path as `output`, or "".
+        before: a JPEG preview of the photo, or "": then there is nothing to compare with.
+        after: a JPEG preview of the result, or "": then the result itself is shown, if browsers
+            can.
+    """
+
+    name: str
+    preset: str
+    status: Literal["done", "failed", "waiting"]
+    output: str = ""
+    size: tuple[int, int] | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
+    error: str = ""
+    notes: tuple[str, ...] = ()
+    thumbnail: str = ""
+    before: str = ""
+    after: str = ""
+
+
+def write(folder: Path, entries: Sequence[Entry], *, title: str) -> Path:
+    """Write `folder`/index.html, whole or not at all, and return it.
+
+    The same arguments make the same bytes. The page is streamed: it is never whole in memory.
+
+    Args:
+        folder: what the entries' paths are below; made if it is missing.
+        entries: in the order they are shown.
+        title: the heading of the page.
+
+    Raises:
+        OutputError: the page cannot be written.
+    """
+    target = folder / NAME
+    page = _template().stream(title=files.shown(title), entries=_rows(entries))
+    page.enable_buffering(_BUFFERED)
+    with files.replacing(target) as stream:
+        page.dump(stream, encoding="utf-8")
+    return target
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("dreamer.render.batch", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["source_hash"] = _source_hash
+    return environment.get_template("page.html")
+
+
+def _source_hash(text: str) -> str:
+    """Return the name by which a content security policy allows one inline script or style."""
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode()}"
+
+
+def _rows(entries: Sequence[Entry]) -> Iterator[dict[str, Any]]:
+    """Yield what the page's script gets of each entry; what is empty is left out."""
+    used: dict[str, int] = {}
+    for entry in entries:
+        # Names the item in links: the same as long as the item is, whatever happens around it.
+        known_by = "\0".join((entry.name, entry.preset, entry.output))
+        key = hashlib.sha256(known_by.encode(errors="surrogatepass")).hexdigest()[:12]
+        count = used[key] = used.get(key, 0) + 1
+        after = entry.after or (
+            entry.output if entry.output.lower().endswith(BROWSER_SUFFIXES) else ""
+        )
+        row = {
+            "id": key if count == 1 else f"{key}-{count}",
+            "name": files.shown(entry.name),
+            "preset": files.shown(entry.preset),
+            "status": entry.status,
+            "output": files.shown(entry.output),
+            "link": _url(entry.output),
+            "size": entry.size,
+            # Pairs, since an object of JavaScript moves labels that look like numbers to its front.
+            "facts": [
+                (files.shown(label), files.shown(value)) for label, value in entry.facts.items()
+            ],
+            "error": _lines(entry.error),
+            "notes": [_lines(note) for note in entry.notes],
+            "thumbnail": _url(entry.thumbnail),
+            "before": _url(entry.before),
+            "after": _url(after),
+            "command": _command(entry),
+        }
+        yield {label: value for label, value in row.items() if value}
+
+
+def _lines(text: str) -> str:
+    """Return text as it is shown where several lines have room."""
+    return "\n".join(map(files.shown, text.split("\n")))
+
+
+def _url(path: str) -> str:
+    """Return a path below the page's folder as a relative URL, exact to the byte of its names."""
+    return "/".join(
+        urllib.parse.quote_from_bytes(_bytes(part), safe="") for part in path.split("/") if part
+    )
+
+
+def _bytes(path: str) -> bytes:
+    """Return the bytes that the file system knows `path` by."""
+    try:
+        return os.fsencode(path)
+    except UnicodeEncodeError:  # no file is called so, and no page fails because of it
+        return path.encode(errors="surrogatepass")
+
+
+def _command(entry: Entry) -> str:
+    """Return the command that makes the result again, for a shell; "" if there is no result."""
+    if not entry.output:
+        return ""
+    return f"dreamer dream {_quoted(entry.name)} --from {_quoted(entry.output)}"
+
+
+def _quoted(path: str) -> str:
+    """Quote a path for a shell: it stays one argument, and one line, of these very bytes."""
+    if path.startswith("-"):
+        path = f"./{path}"  # or it would be taken for a flag
+    if files.shown(path) == path:
+        return shlex.quote(path)
+    # What cannot be shown cannot be copied either: such bytes are spelled out, as bash and zsh
+    # read them.
+    escaped = (
+        character.decode() if _PLAIN.match(character) else f"\\{character[0]:03o}"
+        for character in (bytes([byte]) for byte in _bytes(path))
+    )
+    return f"$'{''.join(escaped)}'"

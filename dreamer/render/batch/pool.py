@@ -1,0 +1,200 @@
+"""Worker processes on this machine.
+
+Each has a pipe to the driver. When the driver dies, by whatever, its pipes end and so do the
+workers; when a worker dies, its tasks are reported as lost and another takes its place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from multiprocessing import connection, forkserver
+from multiprocessing.connection import Connection
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Literal
+
+from dreamer.render.batch.tasks import Event, Lost, Progress
+
+if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
+
+    from dreamer.render.batch.tasks import Task
+
+AT_HAND = 2  # tasks that a worker holds: one in the network, one being read or encoded
+PATIENCE = 10.0  # seconds that a worker is given to end by itself
+
+# A server that has imported torch once, without a thread or a device in use, forks the workers;
+# elsewhere each imports it anew. The first module makes it, and so them, deaf to Ctrl-C.
+_SERVED = sys.platform == "linux"
+_PRELOADED = ["dreamer.render.batch.undisturbed", "dreamer.render.batch.worker"]
+
+
+def warm_up() -> None:
+    """Start importing what the workers need, beside whatever this process does meanwhile."""
+    if _SERVED:
+        multiprocessing.get_context("forkserver").set_forkserver_preload(_PRELOADED)
+        forkserver.ensure_running()
+
+
+@dataclass(eq=False)
+class _Hand:
+    """A worker process as the driver sees it."""
+
+    process: BaseProcess
+    pipe: Connection
+    device: str
+    tasks: dict[int, float] = field(default_factory=dict)  # number -> memory
+
+
+class Pool:
+    """Processes that each make a picture at a time.
+
+    Args:
+        workers: how many.
+        memory: what all together may use, bytes. A task that needs more runs alone.
+        devices: the devices they compute on, in turn.
+    """
+
+    def __init__(self, workers: int, memory: int, devices: Sequence[str] = ("cpu",)) -> None:
+        self.workers = workers
+        self.memory = memory
+        self._devices = [devices[index % len(devices)] for index in range(workers)]
+        method: Literal["forkserver", "spawn"] = "forkserver" if _SERVED else "spawn"
+        self._context: Any = multiprocessing.get_context(method)  # typed without Process
+        self._hands: list[_Hand] = []
+        warm_up()
+
+    def ready(self, left: int, memory: float) -> bool:
+        """Whether it takes another task, see `Runner`."""
+        running = [need for hand in self._hands for need in hand.tasks.values()]
+        if not running:
+            return True
+        if sum(running) + memory > self.memory:
+            return False
+        # The last ones go to idle workers only, or one would wait behind another at the end.
+        return self._room() > (AT_HAND - 1 if left <= self.workers else 0)
+
+    def submit(self, task: Task, memory: float) -> None:
+        """Hand a task to the worker that has least to do."""
+        hand = self._least()
+        if hand is None or (hand.tasks and len(self._hands) < self.workers):
+            hand = self._start()
+        hand.tasks[task.number] = memory
+        if hand.device != task.look.device:
+            task = replace(task, look=replace(task.look, device=hand.device))
+        with contextlib.suppress(OSError):  # it has died, which `wait` will tell
+            hand.pipe.send(task)
+
+    def wait(self, seconds: float) -> list[Event]:
+        """Return what happened, see `Runner`."""
+        watched = [each for hand in self._hands for each in (hand.pipe, hand.process.sentinel)]
+        ready = set(connection.wait(watched, seconds)) if watched else set()
+        events: list[Event] = []
+        for hand in list(self._hands):
+            if hand.pipe in ready or hand.process.sentinel in ready:
+                events += self._heard(hand)
+        return events
+
+    def close(self) -> None:
+        """End the workers, see `Runner`."""
+        for hand in self._hands:
+            hand.pipe.close()  # which ends them, whatever they are doing
+        for hand in self._hands:
+            hand.process.join(PATIENCE)
+            if hand.process.exitcode is None:
+                hand.process.kill()
+                hand.process.join()
+            hand.process.close()
+        self._hands = []
+
+    def _room(self) -> int:
+        """Return how many more tasks the worker with least to do can hold."""
+        if len(self._hands) < self.workers:
+            return AT_HAND
+        return AT_HAND - min(len(hand.tasks) for hand in self._hands)
+
+    def _least(self) -> _Hand | None:
+        return min(self._hands, key=lambda hand: len(hand.tasks), default=None)
+
+    def _start(self) -> _Hand:
+        taken = [hand.device for hand in self._hands]
+        device = min(self._devices, key=taken.count)
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=serve, args=(theirs,), daemon=True)
+        with _without_main():
+            process.start()
+        theirs.close()
+        hand = _Hand(process, ours, device)
+        self._hands.append(hand)
+        return hand
+
+    def _heard(self, hand: _Hand) -> list[Event]:
+        """Read what a worker has sent; if it has died, its tasks are lost."""
+        events: list[Event] = []
+        try:
+            while hand.pipe.poll():
+                event = hand.pipe.recv()
+                if not isinstance(event, Progress):
+                    del hand.tasks[event.number]
+                events.append(event)
+        except (EOFError, OSError):
+            hand.process.join(PATIENCE)
+            reason = _reason(hand.process.exitcode)
+            events += [Lost(number, reason) for number in hand.tasks]
+            hand.pipe.close()
+            hand.process.kill()
+            self._hands.remove(hand)
+        return events
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Hide the program that is run: a worker would run it again, and needs nothing of it."""
+    main = sys.modules["__main__"]
+    hidden = {name: getattr(main, name) for name in ("__file__", "__spec__") if hasattr(main, name)}
+    main.__spec__ = None
+    with contextlib.suppress(AttributeError):
+        del main.__file__
+    try:
+        yield
+    finally:
+        vars(main).update(hidden)
+
+
+def _reason(code: int | None) -> str:
+    if code is not None and code < 0:
+        with contextlib.suppress(ValueError):
+            return f"its worker was killed ({signal.Signals(-code).name})"
+    return f"its worker ended by itself (exit code {code})"
+
+
+def serve(pipe: Connection) -> None:
+    """Be a worker: make what comes through the pipe until it ends."""
+    from dreamer.render.batch import undisturbed  # noqa: F401 - where no server has done so
+    from dreamer.render.batch.worker import Worker
+
+    os.dup2(2, 1)  # nothing that a library prints here may get into the driver's results
+    worker, sending = Worker(), Lock()
+
+    def send(event: Event) -> None:
+        try:
+            with sending:
+                pipe.send(event)
+        except OSError:
+            os._exit(1)  # nobody is there to take it
+
+    def make(task: Task) -> None:
+        send(worker.make(task, lambda share: send(Progress(task.number, share))))
+
+    with ThreadPoolExecutor(AT_HAND) as threads:
+        while True:
+            try:
+                threads.submit(make, pipe.recv())
+            except (EOFError, OSError):
+                os._exit(0)  # nothing is written here, so nothing is lost
