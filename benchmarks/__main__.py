@@ -8,13 +8,14 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks import machine, processes, steps, strength
+from benchmarks import batch, machine, processes, steps, strength
 from benchmarks.rows import Row, table
 
 PARTS = {
     "steps": steps.measure,
     "processes": processes.measure,
     "strength": strength.measure,
+    "batch": batch.measure,
 }
 
 

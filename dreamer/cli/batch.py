@@ -92,7 +92,7 @@ def batch(
     )
     from dreamer.render.batch.session import Session
 
-    with Session(wanted) as session:
+    with Session(wanted, warm=not dry_run) as session:
         for note in session.notes:
             console.say(f"Note: {note}.")
         planned = session.plan(session.find())

@@ -62,7 +62,11 @@ def watch(
             console.say(f"Error: {error}")
 
     began = time.monotonic()
-    with Session(wanted) as session, StopOnInterrupt(batch.STOPPING) as stop, batch.interruptible():
+    with (
+        Session(wanted, warm=True) as session,
+        StopOnInterrupt(batch.STOPPING) as stop,
+        batch.interruptible(),
+    ):
 
         def work(planned: Planned) -> list[Result]:
             made = batch.run(session, session.judge(planned), stop)

@@ -82,6 +82,8 @@ class Session:
 
     Args:
         wanted: what was asked for.
+        warm: whether workers are likely to be needed: what they import is then loaded already
+            while the photos are looked at.
 
     Attributes:
         looks: every preset with every seed.
@@ -91,7 +93,7 @@ class Session:
         DreamerError: names, values and weights that are not valid.
     """
 
-    def __init__(self, wanted: Wanted) -> None:
+    def __init__(self, wanted: Wanted, *, warm: bool = False) -> None:
         check_numbers(wanted.request)
         self.wanted = wanted
         index, count = wanted.shard
@@ -100,6 +102,8 @@ class Session:
                 f"There is no shard {index} of {count}.", "Write it like 2/4: the second of four."
             )
         self.template = names.template(wanted.name or names.default(wanted.seeds))
+        if warm and wanted.cluster is None:
+            pool.warm_up()
         request = wanted.request
         if wanted.cluster is not None and request.device == "auto":  # what is here says nothing
             request = replace(request, device="cuda" if wanted.gpus else "cpu")
@@ -222,7 +226,8 @@ class Session:
         """Say what went wrong beside the items: the page or the journal not written."""
         said = []
         if self._run is not None and self._run.page_error is not None:
-            said.append(f"the page is not up to date: {self._run.page_error.message}")
+            reason = self._run.page_error.message.rstrip(".")
+            said.append(f"the page is not up to date: {reason}")
         if self._journal is not None and self._journal.unwritten:
             said.append(f"{len(self._journal.unwritten)} lines of the journal found no room")
         return said
