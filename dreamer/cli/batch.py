@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dreamer.cli.console import StopOnInterrupt, console
+from dreamer.cli.console import StopOnInterrupt, console, guarded_stdout
 from dreamer.cli.options import (
     BatchOptions,
     DryRun,
@@ -92,7 +92,8 @@ def batch(
     )
     from dreamer.render.batch.session import Session
 
-    with Session(wanted, warm=not dry_run) as session:
+    results: list[Result] = []
+    with guarded_stdout(), Session(wanted, warm=not dry_run) as session:
         for note in session.notes:
             console.say(f"Note: {note}.")
         planned = session.plan(session.find())
@@ -103,12 +104,13 @@ def batch(
         if planned.left_out:
             console.say(f"Left out: {planned.left_out} files that are no pictures by their names.")
         verdicts = session.judge(planned)
-        if dry_run:
-            return _show_plan(session, verdicts)
         began = time.monotonic()
-        with StopOnInterrupt(STOPPING) as stop, interruptible():
-            results = run(session, verdicts, stop)
-        return finish(session, results, time.monotonic() - began)
+        if not dry_run:
+            with StopOnInterrupt(STOPPING) as stop, interruptible():
+                results = run(session, verdicts, stop)
+    if dry_run:
+        return _show_plan(session, verdicts)
+    return finish(session, results, time.monotonic() - began)
 
 
 def wish(
@@ -145,6 +147,8 @@ def run(session: Session, verdicts: Sequence[Verdict], stop: StopOnInterrupt) ->
     """Run a batch with what it shows meanwhile."""
     from dreamer.cli import progress
 
+    if session.wanted.cluster is not None:
+        console.detail("Asking the cluster.")
     with progress.Display(verdicts, session.folder) as display:
         return session.run(verdicts, on_event=display, stop=stop)
 

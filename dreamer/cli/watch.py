@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from dreamer.cli import batch
-from dreamer.cli.console import StopOnInterrupt, console
+from dreamer.cli.console import StopOnInterrupt, console, guarded_stdout
 from dreamer.cli.options import BatchOptions, Json, LookOptions, Quiet, Verbose, flattened
 from dreamer.errors import DreamerError, InputError
 from dreamer.media.files import shown
@@ -63,6 +63,7 @@ def watch(
 
     began = time.monotonic()
     with (
+        guarded_stdout(),
         Session(wanted, warm=True) as session,
         StopOnInterrupt(batch.STOPPING) as stop,
         batch.interruptible(),
@@ -78,4 +79,4 @@ def watch(
         session.plan(Gathered((), (), 0, (os.path.realpath(folder),)))
         console.say(f"Watching '{shown(folder)}'; Ctrl-C ends it.")
         Watch(session, every=every, settle=settle).rounds(work, on_error, stop)
-        return batch.finish(session, list(results.values()), time.monotonic() - began)
+    return batch.finish(session, list(results.values()), time.monotonic() - began)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 VERSION = f"{dreamer.__version__} (engine {ENGINE})"
 AT_HAND = 2  # tasks a slot that are on their way: one runs, one waits with its photo
 TRIES = 3  # how often Ray runs a task again whose worker or node died
+ANSWERS_WITHIN = 10.0  # seconds
 _INSTALL = 'Install it: pip install "dreamer[cluster]"'
 
 
@@ -48,6 +50,7 @@ class Cluster:
 
     def __init__(self, address: str, look: Look, *, gpus: float | None) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
+        os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")  # or it tries for minutes
         try:
             import ray
         except ImportError as error:
@@ -125,6 +128,7 @@ class Cluster:
     def _connect(self, address: str) -> None:
         environment = {"env_vars": {"GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "2000")}}
         try:
+            _check_address(address)
             with _own_signals():
                 self._ray.init(
                     address=address,
@@ -205,6 +209,13 @@ def _unpacked(shipped: dict[str, bytes]) -> Path | None:
             path.write_bytes(data)
         return path
     return None
+
+
+def _check_address(address: str) -> None:
+    """Raise an OSError if nobody answers at an address of a host and a port: Ray would wait."""
+    host, colon, port = address.rpartition("://")[2].partition("/")[0].rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), ANSWERS_WITHIN).close()
 
 
 @contextlib.contextmanager

@@ -15,10 +15,12 @@ import shlex
 import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
 import jinja2
+from markupsafe import Markup
 
 from dreamer.media import files
 
@@ -76,7 +78,12 @@ def write(folder: Path, entries: Sequence[Entry], *, title: str) -> Path:
         OutputError: the page cannot be written.
     """
     target = folder / NAME
-    page = _template().stream(title=files.shown(title), entries=_rows(entries))
+    page = _template().stream(
+        title=files.shown(title),
+        entries=_rows(entries),
+        style=_source("page.css"),
+        script=_source("page.js"),
+    )
     page.enable_buffering(_BUFFERED)
     with files.replacing(target) as stream:
         page.dump(stream, encoding="utf-8")
@@ -94,6 +101,11 @@ def _template() -> jinja2.Template:
     )
     environment.filters["source_hash"] = _source_hash
     return environment.get_template("page.html")
+
+
+def _source(name: str) -> Markup:
+    """Return a file of ours that stands in the page as it is."""
+    return Markup(resources.files(__package__).joinpath(name).read_text("utf-8"))
 
 
 def _source_hash(text: str) -> str:

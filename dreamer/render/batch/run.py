@@ -381,7 +381,7 @@ def _entry(record: Record) -> page.Entry:
         output=record.output,
         size=record.size,
         facts=record.facts or {},
-        error=f"{record.error} {record.advice}".strip(),
+        error=f"{record.error}\n{record.advice}".strip(),
         notes=record.notes,
         thumbnail=record.thumbnail,
         before=record.before,
