@@ -65,7 +65,7 @@ class Display:
         """Show what happened."""
         key = event.item.key
         if isinstance(event, Begun):
-            self._at_hand[key] = (event.item.name, event.work / 1e6, 0.0)
+            self._at_hand[key] = (event.item.output, event.work / 1e6, 0.0)
         elif isinstance(event, Moved):
             if key in self._at_hand:
                 name, work, _ = self._at_hand[key]

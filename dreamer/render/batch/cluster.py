@@ -21,7 +21,7 @@ from dreamer.errors import DeviceError, DreamerError
 from dreamer.media import reading
 from dreamer.networks import weights
 from dreamer.recipe import ENGINE
-from dreamer.render.batch.tasks import Event, Failed, Lost, Made, Task
+from dreamer.render.batch.tasks import Event, Failed, Lost, Task
 from dreamer.render.look import Look
 
 if TYPE_CHECKING:
@@ -116,6 +116,9 @@ class Cluster:
                 events.append(Lost(number, f"the cluster lost its worker ({reason[:200]})"))
         return events
 
+    def halt(self) -> None:
+        """Do nothing: what has been sent is made."""
+
     def close(self) -> None:
         """Cancel what runs, and leave the cluster."""
         with contextlib.suppress(self._ray.exceptions.RayError, ConnectionError):
@@ -157,7 +160,7 @@ class Cluster:
         return slots
 
 
-def make(task: Task, version: str, shipped: dict[str, bytes]) -> Made | Failed:
+def make(task: Task, version: str, shipped: dict[str, bytes]) -> Event:
     """Make one picture: what runs on a node.
 
     Args:

@@ -50,6 +50,7 @@ class _Hand:
     pipe: Connection
     device: str
     tasks: dict[int, float] = field(default_factory=dict)  # number -> memory
+    halted: bool = False
 
 
 class Pool:
@@ -100,6 +101,14 @@ class Pool:
             if hand.pipe in ready or hand.process.sentinel in ready:
                 events += self._heard(hand)
         return events
+
+    def halt(self) -> None:
+        """Begin nothing that has not begun, see `Runner`."""
+        for hand in self._hands:
+            if not hand.halted and len(hand.tasks) > 1:
+                hand.halted = True
+                with contextlib.suppress(OSError):
+                    hand.pipe.send(None)
 
     def close(self) -> None:
         """End the workers, see `Runner`."""
@@ -195,6 +204,10 @@ def serve(pipe: Connection) -> None:
     with ThreadPoolExecutor(AT_HAND) as threads:
         while True:
             try:
-                threads.submit(make, pipe.recv())
+                task = pipe.recv()
             except (EOFError, OSError):
                 os._exit(0)  # nothing is written here, so nothing is lost
+            if task is None:
+                worker.halted = True
+            else:
+                threads.submit(make, task)

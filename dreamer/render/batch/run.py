@@ -24,7 +24,7 @@ from dreamer.recipe import Recipe
 from dreamer.render.batch import estimate, page
 from dreamer.render.batch.journal import Journal, Record, Stat
 from dreamer.render.batch.plan import Item, Refused, Todo, Verdict, file_stat, record_of
-from dreamer.render.batch.tasks import Failed, Lost, Made, Progress, Runner, Task
+from dreamer.render.batch.tasks import Dropped, Event, Failed, Lost, Made, Progress, Runner, Task
 
 PREVIEWS = "index_files"
 POLL = 0.25  # seconds between two looks at whether to stop
@@ -156,14 +156,23 @@ class Run:
 
     def __call__(self, verdicts: Sequence[Verdict]) -> list[Result]:
         """Carry out what was decided, and return what became of each item, in their order."""
+        try:
+            self._carry_out(verdicts)
+        finally:
+            self._waiting.clear()  # what an error kept from being begun is planned anew
+        return [self.results[verdict.item.key] for verdict in verdicts]
+
+    def _carry_out(self, verdicts: Sequence[Verdict]) -> None:
         for verdict in verdicts:
             self._shown.add(verdict.item.key)
             self._sort(verdict)
         self.refresh()
-        if self._waiting and self._runner is None:
+        if self._waiting and self._runner is None and not self._stopping():
             self._runner = self._start(len(self._waiting))
         while self._runner is not None:
             self._hand_out(self._runner)
+            if self._stopping():
+                self._runner.halt()
             if not self._running:
                 break
             for event in self._runner.wait(POLL):
@@ -173,8 +182,6 @@ class Run:
             item = each.todo.item
             self.results[item.key] = Result(item.path, item.output, "waiting")
         self.refresh(now=True)
-        self._waiting.clear()
-        return [self.results[verdict.item.key] for verdict in verdicts]
 
     def refresh(self, *, now: bool = False) -> None:
         """Write the page anew if it is time to; failing to is no reason to end."""
@@ -182,6 +189,9 @@ class Run:
         if began < self._page_due and not now:
             return
         try:
+            if now:  # other machines may be at work on other parts of the same batch
+                new = self.journal.catch_up()
+                self._shown |= {key for key in new if self._stands(self.journal.records[key])}
             page.write(self.folder, self._entries(), title=self.options.title)
             self.page_error = None
         except OutputError as error:
@@ -200,7 +210,7 @@ class Run:
         elif isinstance(verdict, Refused):
             self._fail(item, verdict.error, 1)
         else:
-            if self.journal.records.get(item.key) is not verdict.record:
+            if self.journal.records.get(item.key) != verdict.record:
                 self.journal.append(verdict.record)
             self._end(item, Result(item.path, item.output, "skipped"), 0)
 
@@ -238,7 +248,7 @@ class Run:
             )
             runner.submit(task, need)
 
-    def _hear(self, event: Made | Failed | Lost | Progress) -> None:
+    def _hear(self, event: Event) -> None:
         """Deal with what a worker says."""
         if isinstance(event, Progress):
             if event.number in self._running:
@@ -246,6 +256,9 @@ class Run:
             return
         each = self._running.pop(event.number)
         item = each.todo.item
+        if isinstance(event, Dropped):
+            self._waiting.appendleft(replace(each, attempts=each.attempts - 1))
+            return
         if isinstance(event, Lost):
             error: DreamerError = DeviceError(
                 f"'{files.shown(item.path)}' could not be made: {event.reason}.",
@@ -262,7 +275,8 @@ class Run:
                 if files.no_room(failure):
                     width, height = event.recipe.size
                     self._short = len(event.data) / (width * height)
-        final = error.exit_code in KEPT_CODES or files.no_room(error)
+        taken = isinstance(error.__cause__, FileExistsError)
+        final = error.exit_code in KEPT_CODES or files.no_room(error) or taken
         if final or each.attempts > self.options.retries:
             self._fail(item, error, each.attempts, each.todo.recipe)
         else:
@@ -296,7 +310,6 @@ class Run:
             there = os.fstat(stream.fileno())
             stat = (there.st_size, there.st_mtime_ns)
             self.journal.append(replace(record, output_stat=stat))
-        self._short = None
         result = Result(item.path, item.output, "done", record.seconds, notes=made.notes)
         self._end(item, result, each.todo.recipe.work)
 
@@ -318,8 +331,15 @@ class Run:
     def _fail(
         self, item: Item, error: DreamerError, attempts: int, recipe: Recipe | None = None
     ) -> None:
+        record = self.journal.records.get(item.key)
+        if record is None or not record.recipe:  # else there is a result, which stays known
+            record = record_of(item, recipe, status="failed")
         record = replace(
-            record_of(item, recipe, status="failed"),
+            record,
+            name=item.name,
+            preset=item.look.preset,
+            seed=item.look.seed,
+            status="failed",
             attempts=attempts,
             code=error.exit_code,
             error=error.message,
@@ -327,6 +347,8 @@ class Run:
         )
         self.journal.append(record)
         self._halted = self._halted or self.options.fail_fast
+        # Without its traceback, which would keep the picture that could not be written.
+        error = of_code(error.exit_code, error.message, error.advice)
         result = Result(item.path, item.output, "failed", error=error)
         self._end(item, result, 0 if recipe is None else recipe.work)
 
@@ -339,8 +361,11 @@ class Run:
         if self._short is None:
             return None
         width, height = todo.recipe.size
-        need = width * height * self._short
-        if shutil.disk_usage(self.folder).free >= need:
+        try:
+            free = shutil.disk_usage(self.folder).free
+        except OSError:  # the folder is away, which writing to it will say
+            return None
+        if free >= width * height * self._short:
             return None
         return OutputError(
             f"There is no room left to write '{files.shown(self.folder / todo.item.output)}'.",
@@ -351,7 +376,7 @@ class Run:
         """Whether an older record is still worth showing: what it tells of is still there."""
         if record.status == "done":
             return os.path.lexists(self.folder / record.output)
-        return os.path.lexists(record.input)
+        return bool(record.output) and os.path.lexists(record.input)
 
     def _entries(self) -> list[page.Entry]:
         """Return what the page shows, in natural order."""

@@ -89,14 +89,21 @@ class Lost:
     reason: str
 
 
-Event: TypeAlias = Made | Failed | Lost | Progress
+@dataclass(frozen=True)
+class Dropped:
+    """A task that was not begun, since the runner was told to `halt`."""
+
+    number: int
+
+
+Event: TypeAlias = Made | Failed | Lost | Dropped | Progress
 
 
 class Runner(Protocol):
     """Something that tasks are handed to."""
 
     def ready(self, left: int, memory: float) -> bool:
-        """Whether it takes another task now.
+        """Whether it takes another task now; with nothing at hand it always does.
 
         Args:
             left: how many are left to hand over.
@@ -108,6 +115,9 @@ class Runner(Protocol):
 
     def wait(self, seconds: float) -> list[Event]:
         """Return what happened; wait for something to happen, but no longer than `seconds`."""
+
+    def halt(self) -> None:
+        """Begin nothing that was handed over and has not begun; may be called again and again."""
 
     def close(self) -> None:
         """End, and drop the tasks that are not done."""

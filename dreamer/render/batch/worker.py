@@ -22,7 +22,7 @@ from dreamer.networks.network import Network
 from dreamer.recipe import Origin, Recipe
 from dreamer.render import devices, still
 from dreamer.render.batch import page
-from dreamer.render.batch.tasks import Failed, Made, Task
+from dreamer.render.batch.tasks import Dropped, Failed, Made, Task
 from dreamer.render.job import planned_size
 from dreamer.render.look import Look
 
@@ -34,13 +34,18 @@ OnProgress = Callable[[float], None]
 
 
 class Worker:
-    """Makes pictures with one network, which it loads when it is first needed."""
+    """Makes pictures with one network, which it loads when it is first needed.
+
+    Attributes:
+        halted: whether tasks that are not in the network yet are dropped.
+    """
 
     def __init__(self) -> None:
+        self.halted = False
         self._network: tuple[tuple[object, ...], Network] | None = None
         self._busy = threading.Lock()
 
-    def make(self, task: Task, on_progress: OnProgress | None = None) -> Made | Failed:
+    def make(self, task: Task, on_progress: OnProgress | None = None) -> Made | Failed | Dropped:
         """Make one picture; never raises. Safe to call from several threads at once.
 
         Args:
@@ -60,7 +65,7 @@ class Worker:
             message = f"A bug: {type(error).__name__}: {said}"
             return Failed(task.number, 70, message, "Please report it, with the photo if you can.")
 
-    def _make(self, task: Task, on_progress: OnProgress | None) -> Made:
+    def _make(self, task: Task, on_progress: OnProgress | None) -> Made | Dropped:
         photo, own, recipe = _read(task)
         loop = still.plan(recipe)
         due = 0.0
@@ -72,6 +77,8 @@ class Worker:
                 due = time.monotonic() + REPORT_EVERY
 
         with self._busy:
+            if self.halted:
+                return Dropped(task.number)
             made = still.dream(recipe, photo, self._loaded(task.look), on_step=on_step)
         stream = io.BytesIO()
         made.write(stream, task.suffix, metadata=task.metadata)
