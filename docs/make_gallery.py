@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import shutil
+import tempfile
 from pathlib import Path
 
 import skimage.data
 from PIL import Image
+from playwright import sync_api as playwright
 
 import dreamer
 from dreamer.render import sheets
+from dreamer.render.batch.session import Session, Wanted
+from dreamer.render.look import Request
 
 GALLERY = Path(__file__).parent / "gallery"
 PHOTOS = Path(skimage.data.__file__).parent
@@ -45,6 +51,39 @@ def main() -> None:
     sheet = made.image
     sheet.thumbnail((1400, 1400))  # dreams of thumbnails would have few octaves
     save(sheet, "presets.jpg")
+    save(page(), "page.jpg")
+
+
+def page() -> Image.Image:
+    """Dream on a folder, and take a picture of its page (needs Chromium)."""
+    with tempfile.TemporaryDirectory() as name, playwright.sync_playwright() as browsers:
+        photos, folder = Path(name) / "in", Path(name) / "holiday dreams"
+        photos.mkdir()
+        for photo in ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg"):
+            shutil.copy(PHOTOS / photo, photos)
+        wanted = Wanted(
+            folder, [str(photos)], request=Request(size=512), presets=("dream", "ornament", "fur")
+        )
+        with Session(wanted) as session:
+            session.run(session.judge(session.plan(session.find())))
+        chromium = shutil.which("chromium") or shutil.which("google-chrome")
+        browser = browsers.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        view = browser.new_page(viewport={"width": 1280, "height": 760})
+        view.goto(session.page.as_uri())
+        grid = _shot(view)
+        view.click("[aria-label='chelsea.png, ornament']")
+        view.wait_for_timeout(1000)  # until both pictures are there
+        viewer = _shot(view)
+        browser.close()
+    both = Image.new("RGB", (grid.width + viewer.width + 12, grid.height), sheets.PAPER)
+    both.paste(grid, (0, 0))
+    both.paste(viewer, (grid.width + 12, 0))
+    both.thumbnail((1600, 1600))
+    return both
+
+
+def _shot(view: playwright.Page) -> Image.Image:
+    return Image.open(io.BytesIO(view.screenshot())).convert("RGB")
 
 
 if __name__ == "__main__":
