@@ -1,0 +1,242 @@
+"""The arithmetic of a zoom: keyframes that lie inside each other, and the frames between them.
+
+Only one picture per doubling is dreamed. Keyframe k + 1 is a dream of the middle of keyframe k,
+enlarged; a frame between the two shows k enlarged with k + 1 shrunken inside it, so that every
+frame is a resampling of pictures that do not change, and cannot flicker.
+
+Places in a picture are `(x, y)` from -1 to 1, as in `torch.nn.functional.affine_grid`: right and
+down are positive, the edges of the picture are at -1 and 1.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from dreamer.core.canvas import soft_clip
+
+# A keyframe is so much larger than a frame, each way: its border, where it fades into the one
+# around it, has left the picture when the next keyframe takes over.
+MARGIN = 1.2
+# A keyframe appears inside the one before over this share of a doubling, so that what it changed
+# comes up smoothly.
+APPEARING = 0.6
+LUMA = (0.2126, 0.7152, 0.0722)
+
+
+@dataclass(frozen=True)
+class Camera:
+    """How the view moves from one keyframe to the next.
+
+    Attributes:
+        factor: how many times a keyframe is enlarged to become the next, more than 1.
+        angle: how far it turns meanwhile, radians, clockwise.
+        centre: the place `(x, y)` that stays where it is.
+    """
+
+    factor: float = 2.0
+    angle: float = 0.0
+    centre: tuple[float, float] = (0.0, 0.0)
+
+
+def view(camera: Camera, amount: float, size: tuple[int, int]) -> Tensor:
+    """Return where a view looks: the affine map from its places to those of the keyframe.
+
+    Args:
+        camera: the motion.
+        amount: how far between the keyframe (0) and the next (1); may be negative.
+        size: height and width of a frame, px, for its aspect.
+
+    Returns:
+        `(2, 3)`.
+    """
+    height, width = size
+    scale, turn = camera.factor**-amount, camera.angle * amount
+    cos, sin, aspect = math.cos(turn) * scale, math.sin(turn) * scale, width / height
+    linear = torch.tensor([[cos, sin / aspect], [-sin * aspect, cos]], dtype=torch.float64)
+    centre = torch.tensor(camera.centre, dtype=torch.float64)
+    return torch.cat([linear, (centre - linear @ centre)[:, None]], 1)
+
+
+def see(keyframe: Tensor, places: Tensor, size: tuple[int, int], reach: float) -> Tensor:
+    """Resample a keyframe as a view sees it, bicubically; beyond its edges it is mirrored.
+
+    Args:
+        keyframe: `(1, 3, H, W)` in 0..1.
+        places: `(2, 3)`, see `view`.
+        size: height and width of the result, px.
+        reach: how many times the result's places reach beyond a frame, such as `MARGIN`.
+
+    Returns:
+        `(1, 3, height, width)` in 0..1.
+    """
+    grid = _grid(places, size, reach)
+    seen = F.grid_sample(
+        keyframe, grid / MARGIN, mode="bicubic", padding_mode="reflection", align_corners=False
+    )
+    return seen.clamp_(0, 1)
+
+
+def _grid(places: Tensor, size: tuple[int, int], reach: float) -> Tensor:
+    """Return the places that each pixel of a result sees, `(1, height, width, 2)`, of a frame."""
+    scaled = torch.cat([places[:, :2] * reach, places[:, 2:]], 1)
+    grid = F.affine_grid(scaled[None].float(), [1, 3, *size], align_corners=False)
+    return grid
+
+
+def canvas_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Return the height and width of the keyframes for frames of a size, px."""
+    height, width = size
+    return round(height * MARGIN), round(width * MARGIN)
+
+
+def begin(keyframe: Tensor, camera: Camera, size: tuple[int, int]) -> Tensor:
+    """Return what the next keyframe is dreamed on: the middle of this one, enlarged.
+
+    Args:
+        keyframe: `(1, 3, H, W)` in 0..1.
+        camera: the motion.
+        size: height and width of a frame, px.
+    """
+    return see(keyframe, view(camera, 1, size), (keyframe.shape[2], keyframe.shape[3]), MARGIN)
+
+
+def hold(dreamed: Tensor, start: Tensor, strength: float, factor: float) -> Tensor:
+    """Keep a keyframe like the one around it, in the band of detail that both can show.
+
+    Args:
+        dreamed: the keyframe, `(1, 3, H, W)` in 0..1.
+        start: what it was dreamed on.
+        strength: 0 leaves it as it is; with 1 it differs in what was too fine for the one before.
+        factor: between the two.
+    """
+    coarse = smooth(start, factor) - smooth(dreamed, factor)
+    return (dreamed + strength * coarse).clamp_(0, 1)
+
+
+def smooth(picture: Tensor, factor: float) -> Tensor:
+    """Return what is left of `(1, 3, H, W)` when it is shrunken by a factor."""
+    if factor <= 1:
+        return picture
+    height, width = picture.shape[2:]
+    less = (max(1, round(height / factor)), max(1, round(width / factor)))
+    shrunken = F.interpolate(picture, size=less, mode="bicubic", antialias=True)
+    return F.interpolate(shrunken, size=(height, width), mode="bicubic")
+
+
+@dataclass(frozen=True)
+class Tone:
+    """The light and colour of a picture as a whole.
+
+    Attributes:
+        light: the mean luminance, 0..1.
+        contrast: the standard deviation of the luminance.
+        colour: the root mean square of the colours' distance from grey.
+    """
+
+    light: float
+    contrast: float
+    colour: float
+
+
+def tone(picture: Tensor) -> Tone:
+    """Measure a picture, `(1, 3, H, W)`."""
+    luma, chroma = _split(picture)
+    return Tone(float(luma.mean()), float(luma.std()), float(chroma.square().mean().sqrt()))
+
+
+def steady(picture: Tensor, wanted: Tone, pull: float) -> Tensor:
+    """Bring a picture nearer to a tone, so that a long zoom neither fades nor burns nor drifts.
+
+    Args:
+        picture: `(1, 3, H, W)` in 0..1.
+        wanted: the tone.
+        pull: 0 leaves it as it is, 1 gives it that tone.
+    """
+    luma, chroma = _split(picture)
+    now = tone(picture)
+    # What is nearly flat has no contrast to be stretched but its noise.
+    contrast = min(2.0, wanted.contrast / max(now.contrast, 1e-3)) ** pull
+    colour = min(2.0, wanted.colour / max(now.colour, 1e-3)) ** pull
+    light = now.light + pull * (wanted.light - now.light)
+    # A cast over the whole is no colour of the picture's: it would grow from keyframe to keyframe.
+    cast = chroma.mean((2, 3), keepdim=True)
+    moved = (luma - now.light) * contrast + light + (chroma - pull * cast) * colour
+    return soft_clip(picture, moved - picture)
+
+
+def _split(picture: Tensor) -> tuple[Tensor, Tensor]:
+    weights = picture.new_tensor(LUMA)[:, None, None]
+    luma = (picture * weights).sum(1, keepdim=True)
+    return luma, picture - luma
+
+
+def implant(
+    picture: Tensor, seed: Tensor, camera: Camera, doublings: int, size: tuple[int, int]
+) -> Tensor:
+    """Set a keyframe, shrunken, into the middle of one that lies so many keyframes before it.
+
+    Args:
+        picture: `(1, 3, H, W)` in 0..1.
+        seed: the keyframe that the zoom is to arrive at, of the same shape.
+        camera: the motion.
+        doublings: after how many keyframes it fills the view.
+        size: height and width of a frame, px.
+    """
+    canvas = (picture.shape[2], picture.shape[3])
+    places = view(camera, -doublings, size)
+    seen = see(smooth(seed, camera.factor**doublings), places, canvas, MARGIN)
+    # Round and soft, or a small rectangle would show from afar.
+    distance = _grid(places, canvas, MARGIN).norm(dim=3)[:, None]
+    return torch.lerp(picture, seen, _ease((MARGIN - distance) / (MARGIN - 0.4)))
+
+
+def _inside(grid: Tensor) -> Tensor:
+    """Return 1 within a frame of a keyframe, falling to 0 at the keyframe's own edge."""
+    return _ease((MARGIN - grid.abs().amax(3)[:, None]) / (MARGIN - 1))
+
+
+class Nest:
+    """Two keyframes, and every frame between them.
+
+    Args:
+        outer: `(1, 3, H, W)` in 0..1, of `canvas_size`.
+        inner: the next one; None shows the outer one alone.
+        camera: the motion.
+        size: height and width of a frame, px.
+    """
+
+    def __init__(
+        self, outer: Tensor, inner: Tensor | None, camera: Camera, size: tuple[int, int]
+    ) -> None:
+        self.outer = outer
+        self.inner = inner
+        self.camera = camera
+        self.size = size
+        self._smooth = None if inner is None else smooth(inner, camera.factor)
+
+    def frame(self, amount: float) -> Tensor:
+        """Return the frame at a place between the two keyframes, 0 to 1: `(1, 3, h, w)`."""
+        outer = see(self.outer, view(self.camera, amount, self.size), self.size, 1)
+        if self.inner is None or self._smooth is None or amount <= 0:
+            return outer
+        places = view(self.camera, amount - 1, self.size)
+        # Between full size and the size at which the smoothed one has all there is to show.
+        shrunken = self.camera.factor ** (1 - amount)
+        share = min(1.0, (shrunken - 1) / (self.camera.factor - 1))
+        inner = see(torch.lerp(self.inner, self._smooth, share), places, self.size, 1)
+        return torch.lerp(outer, inner, self._opacity(places, amount))
+
+    def _opacity(self, places: Tensor, amount: float) -> Tensor:
+        """Return how much of the inner keyframe is seen, `(1, 1, h, w)`: no edge, no jump."""
+        inside = _inside(_grid(places, self.size, 1))
+        return inside * float(_ease(torch.tensor(amount / APPEARING)))
+
+
+def _ease(share: Tensor) -> Tensor:
+    share = share.clamp(0, 1)
+    return share * share * (3 - 2 * share)
