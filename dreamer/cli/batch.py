@@ -20,6 +20,7 @@ from dreamer.cli.options import (
     LookOptions,
     Overwrite,
     Quiet,
+    Size,
     Verbose,
     flattened,
 )
@@ -61,6 +62,7 @@ def batch(
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", metavar="", help="Stop at the first failure.")
     ] = False,
+    size: Size = None,
     how: LookOptions = LookOptions(),  # noqa: B008 - frozen
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
@@ -83,6 +85,7 @@ def batch(
         output,
         many,
         how,
+        size=size,
         overwrite=overwrite,
         inputs=inputs or (),
         listed=listed,
@@ -103,6 +106,8 @@ def batch(
             )
         if planned.left_out:
             console.say(f"Left out: {planned.left_out} files that are no pictures by their names.")
+        if not dry_run:
+            session.open()  # what another one is making just now is not judged
         verdicts = session.judge(planned)
         began = time.monotonic()
         if not dry_run:
@@ -118,13 +123,14 @@ def wish(
     many: BatchOptions,
     how: LookOptions,
     *,
+    size: int | None,
     overwrite: bool,
     **more: Any,
 ) -> Wanted:
     """Return what was asked for."""
     if not output:
         raise UsageError("It is not said where the results go.", "Name a folder with -o.")
-    request, presets = how.request(*(many.presets or ()), overwrite=overwrite)
+    request, presets = how.request(*(many.presets or ()), size=size, overwrite=overwrite)
     if many.gpus is not None and many.cluster is None:
         raise UsageError("--gpus is a share of a cluster's.", "Give --cluster as well.")
     from dreamer.render.batch.session import Wanted

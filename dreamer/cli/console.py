@@ -56,14 +56,21 @@ class Console:
         self.quiet, self.verbose = quiet, verbose
 
     def say(self, text: str) -> None:
-        """Print a message for the user on stderr."""
+        """Print a message for the user on stderr; if nobody can read it any more, go on."""
         if not self.quiet:
-            typer.echo(text, err=True)
+            self._tell(text)
 
     def detail(self, text: str) -> None:
         """Print what only -v shows."""
         if self.verbose:
+            self._tell(text)
+
+    def _tell(self, text: str) -> None:
+        try:
             typer.echo(text, err=True)
+        except OSError:  # its pipe or terminal is closed, or its disk is full
+            self.quiet, self.verbose = True, False
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
     def finish(self, result: Mapping[str, Any], text: str, *, status: str = "success") -> None:
         """Print a result: the envelope, or its text.

@@ -17,6 +17,7 @@ from dreamer.cli.options import (
     LookOptions,
     Overwrite,
     Quiet,
+    Size,
     Verbose,
     complete_preset,
     flattened,
@@ -47,6 +48,7 @@ def dream(
             autocompletion=complete_preset,
         ),
     ] = None,
+    size: Size = None,
     how: LookOptions = LookOptions(),  # noqa: B008 - frozen
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
@@ -60,7 +62,7 @@ def dream(
     """
     console.setup("dream", as_json=as_json, quiet=quiet, verbose=verbose)
     given = () if preset is None else (preset,)
-    request, _ = how.request(*given, overwrite=overwrite)
+    request, _ = how.request(*given, size=size, overwrite=overwrite)
     if output == "":
         raise UsageError("-o is empty.", "Name a file, or - for standard output.")
     if output == STDIO and as_json:

@@ -69,6 +69,9 @@ NetworkName = Annotated[
     typer.Option("--network", help="The network to dream with.", autocompletion=complete_network),
 ]
 Offline = Annotated[bool, typer.Option("--offline", metavar="", help="Never fetch weights.")]
+Size = Annotated[
+    int | None, typer.Option("--size", min=1, max=65_535, help="Longer side of the result, px.")
+]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", metavar="", help="Replace results that exist.")
 ]
@@ -114,9 +117,6 @@ class LookOptions:
     steps: Annotated[int | None, typer.Option(help="Steps at full size, 0 to 10000.")] = None
     step_size: Annotated[float | None, typer.Option(help="How far a step goes, 0 to 1.")] = None
     jitter: Annotated[int | None, typer.Option(help="Random shift of a step, 0 to 256 px.")] = None
-    size: Annotated[
-        int | None, typer.Option(min=1, max=65_535, help="Longer side of the result, px.")
-    ] = None
     color: Annotated[
         str | None, typer.Option(help="free, keep or luma.", autocompletion=complete_color)
     ] = None
@@ -143,7 +143,9 @@ class LookOptions:
     ] = False
     offline: Offline = False
 
-    def request(self, *presets: str, overwrite: bool) -> tuple[Request, tuple[str, ...]]:
+    def request(
+        self, *presets: str, size: int | None = None, overwrite: bool = False
+    ) -> tuple[Request, tuple[str, ...]]:
         """Return what was asked for, without a photo, and the presets to use (none: a recipe's).
 
         Raises:
@@ -178,7 +180,7 @@ class LookOptions:
                 "colour.mode": self.color,
                 "mix.blend": self.blend,
             },
-            size=self.size,
+            size=size,
             seed=self.seed,
             device=self.device,
             threads=self.threads,

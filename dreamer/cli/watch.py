@@ -10,7 +10,7 @@ import typer
 
 from dreamer.cli import batch
 from dreamer.cli.console import StopOnInterrupt, console, guarded_stdout
-from dreamer.cli.options import BatchOptions, Json, LookOptions, Quiet, Verbose, flattened
+from dreamer.cli.options import BatchOptions, Json, LookOptions, Quiet, Size, Verbose, flattened
 from dreamer.errors import DreamerError, InputError
 from dreamer.media.files import shown
 from dreamer.media.gathering import Gathered
@@ -33,6 +33,7 @@ def watch(
         typer.Option(min=0, max=86_400, help="Seconds that a photo has to stay as it is first."),
     ] = 2.0,
     many: BatchOptions = BatchOptions(),  # noqa: B008 - frozen
+    size: Size = None,
     how: LookOptions = LookOptions(),  # noqa: B008 - frozen
     as_json: Json = False,
     quiet: Quiet = False,
@@ -47,7 +48,14 @@ def watch(
     if not os.path.isdir(folder):
         raise InputError(f"There is no folder '{shown(folder)}'.", "Name the folder to watch.")
     wanted = batch.wish(
-        output, many, how, overwrite=False, inputs=(folder,), recursive=recursive, renew=True
+        output,
+        many,
+        how,
+        size=size,
+        overwrite=False,
+        inputs=(folder,),
+        recursive=recursive,
+        renew=True,
     )
     from dreamer.render.batch.run import Result
     from dreamer.render.batch.session import Planned, Session

@@ -79,16 +79,20 @@ def replacing(path: str | os.PathLike[str], *, overwrite: bool = True) -> Iterat
         target = os.path.realpath(path)
         if overwrite:
             _refuse_special(target, path)
-        os.makedirs(os.path.dirname(target), exist_ok=True)
+        try:
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+        except FileExistsError as error:  # of the folder, which is a file
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from error
         with _temporary(target) as stream:
             yield stream
             stream.flush()
             _sync(stream)
             with contextlib.suppress(FileNotFoundError, PermissionError):
                 os.chmod(stream.name, stat.S_IMODE(os.stat(target).st_mode))
-            # Windows moves no open file; elsewhere closing early does no harm.
-            stream.close()
-            _place(stream.name, target, overwrite)
+            with _held(stream):
+                # Windows moves no open file; elsewhere what is left to write shows itself here.
+                stream.close()
+                _place(stream.name, target, overwrite)
 
 
 def check(path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
@@ -115,7 +119,8 @@ def check(path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
 def remove_unfinished(folder: str | os.PathLike[str]) -> int:
     """Remove the hidden files that killed programs left in `folder`; returns how many.
 
-    What another program is writing just now is locked and stays.
+    What another program is writing just now is locked and stays; where nothing can be locked,
+    nothing is removed.
     """
     removed = 0
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
@@ -125,7 +130,7 @@ def remove_unfinished(folder: str | os.PathLike[str]) -> int:
             with contextlib.suppress(OSError):
                 descriptor = os.open(entry.path, os.O_RDWR)
                 try:
-                    if lock(descriptor, wait=False):
+                    if lock(descriptor, wait=False, otherwise=False):
                         os.unlink(entry.path)
                         removed += 1
                 finally:
@@ -133,19 +138,24 @@ def remove_unfinished(folder: str | os.PathLike[str]) -> int:
     return removed
 
 
-def lock(descriptor: int, *, wait: bool = True) -> bool:
+def lock(descriptor: int, *, wait: bool = True, otherwise: bool = True) -> bool:
     """Lock an open file until it is closed, by whatever ends the program; returns whether it is.
 
-    Where files cannot be locked, as on Windows and some network folders, this does nothing.
+    Args:
+        descriptor: of the file.
+        wait: whether to wait for others to give it up.
+        otherwise: what to return where files cannot be locked, as on some network folders.
     """
-    if fcntl is not None:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            return False
-        except OSError as error:
-            if error.errno not in (*_CANNOT_SYNC, errno.ENOLCK):
-                raise
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in (*_CANNOT_SYNC, errno.ENOLCK):
+            raise
+        return otherwise
     return True
 
 
@@ -222,6 +232,19 @@ def _claim(name: str) -> int:
         if fcntl is None or os.fstat(descriptor).st_nlink:
             return descriptor
         os.close(descriptor)  # it was taken for a left one before it was locked
+
+
+@contextlib.contextmanager
+def _held(stream: BinaryIO) -> Iterator[None]:
+    """Keep a file's lock, though it is closed: until it has its name it looks like a left one."""
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.dup(stream.fileno())
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _place(temporary: str, target: str, overwrite: bool) -> None:

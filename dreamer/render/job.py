@@ -28,6 +28,7 @@ __all__ = ["Job", "Request", "prepare", "read_recipe"]
 
 DEFAULT_SIZE = (768, 512)
 OUTPUTS = Path("outputs")
+TAKEN = "Choose another name with -o, or replace it with --overwrite."
 MADE: tuple[Start, ...] = ("sky", "noise")
 
 
@@ -232,14 +233,11 @@ def _place(request: Request, output: Path | None, recipe: Recipe) -> tuple[Path 
     return candidate, False, False
 
 
-def taken(path: Path, found: Recipe | None, wanted: Recipe) -> OutputError:
+def taken(path: Path, found: Recipe | None, wanted: Recipe, advice: str = TAKEN) -> OutputError:
     """Build the error for an output that exists: it says whether it is another dream."""
     other = found is not None and found.hash != wanted.hash
     what = "exists, with another recipe" if other else "exists already"
-    return OutputError(
-        f"'{files.shown(path)}' {what}.",
-        "Choose another name with -o, or replace it with --overwrite.",
-    )
+    return OutputError(f"'{files.shown(path)}' {what}.", advice)
 
 
 def recipe_in(path: Path) -> Recipe | None:

@@ -457,6 +457,39 @@ def test_help_of_batch_and_watch_imports_nothing_heavy():
         assert "--preset" in done.stdout
 
 
+def test_the_command_that_the_page_shows_makes_the_picture_again(run, report):
+    report("in", "-r", "-o", "out/deep")
+    row = next(
+        json.loads(line.rstrip(","))
+        for line in Path("out/deep/index.html").read_text().splitlines()
+        if '"output": "below/c-dream.png"' in line
+    )
+    done = subprocess.run(
+        ["bash", "-c", row["command"].replace("dreamer", f"'{sys.executable}' -m dreamer", 1)],
+        cwd="out/deep",
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert Path("out/deep/again.png").read_bytes() == Path(row_path(row)).read_bytes()
+
+
+def row_path(row: dict[str, str]) -> str:
+    return f"out/deep/{row['output']}"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the shell's redirections are POSIX's")
+def test_a_stderr_that_nobody_reads_any_more_is_no_reason_to_end():
+    command = f"'{sys.executable}' -m dreamer batch in -r -o out {' '.join(FAST)} --json"
+    done = subprocess.run(
+        ["bash", "-c", f"{command} 2> >(head -n 1 >/dev/null; exec true)"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["result"]["counts"]["done"] == 3
+
+
 class Watching:
     """`dreamer watch` in a process of its own."""
 

@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import os
 import resource
@@ -6,6 +7,7 @@ import stat
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -292,6 +294,184 @@ def test_a_link_is_followed_and_stays_a_link(tmp_path: Path) -> None:
     write(link)
     assert link.is_symlink()
     assert (tmp_path / "real" / "file.png").read_bytes() == b"new"
+
+
+# ---- What killed programs left.
+
+
+WRITER = """
+    import sys, time
+    from dreamer.media import files
+    with files.replacing(sys.argv[1]) as stream:
+        stream.write(b"x" * 100_000)
+        print(stream.name, flush=True)
+        sys.stdin.readline()
+"""
+
+
+@contextlib.contextmanager
+def writer(target: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """Another process in the middle of writing `target`, and its hidden file."""
+    command = [sys.executable, "-c", textwrap.dedent(WRITER), str(target)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            yield process, Path(os.fsdecode(process.stdout.readline().removesuffix(b"\n")))
+        finally:
+            process.kill()
+
+
+def test_what_a_killed_program_left_is_removed_and_what_a_live_one_writes_is_not(
+    tmp_path: Path,
+) -> None:
+    with writer(tmp_path / "a.png") as (dead, left), writer(tmp_path / "b.png") as (live, hidden):
+        assert sorted(tmp_path.iterdir()) == sorted([left, hidden])
+        assert files.remove_unfinished(tmp_path) == 0
+        dead.kill()
+        dead.wait()
+        assert left.exists()
+        assert files.remove_unfinished(tmp_path) == 1
+        assert list(tmp_path.iterdir()) == [hidden]
+        live.communicate(b"\n", timeout=30)
+    assert names_in(tmp_path) == ["b.png"]
+    assert (tmp_path / "b.png").stat().st_size == 100_000
+
+
+@pytest.mark.parametrize("name", ["link", "replace"])
+def test_what_is_about_to_get_its_name_is_not_taken_for_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    place, removed = getattr(os, name), []
+
+    def late(*arguments: str) -> None:
+        removed.append(files.remove_unfinished(tmp_path))
+        place(*arguments)
+
+    monkeypatch.setattr(os, name, late)
+    write(tmp_path / "out.png", overwrite=name == "replace")
+    assert removed == [0]
+    assert names_in(tmp_path) == ["out.png"]
+    assert files.remove_unfinished(tmp_path) == 0
+
+
+def test_a_hidden_file_that_is_removed_before_it_is_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, removed = files.lock, []
+
+    def late(descriptor: int) -> bool:
+        if not removed:
+            removed.append(names_in(tmp_path)[0])
+            os.unlink(tmp_path / removed[0])
+        return lock(descriptor)
+
+    monkeypatch.setattr(files, "lock", late)
+    write(tmp_path / "out.png")
+    assert len(removed) == 1
+    assert (tmp_path / "out.png").read_bytes() == b"new"
+
+
+def test_nothing_else_is_removed(tmp_path: Path) -> None:
+    kept = [
+        "0123456789abcdef.part",
+        ".0123456789abcdef",
+        ".0123456789abcdef.part.png",
+        ".0123456789ABCDEF.part",
+        ".0123456789abcde.part",
+        ".0123456789abcdef0.part",
+        ".notes.part",
+        "photo.png",
+        "two\n.0123456789abcdef.part",
+        ".0123456789abcdef.part\n",
+    ]
+    for name in kept:
+        (tmp_path / name).write_bytes(b"mine")
+    (tmp_path / ".aaaaaaaaaaaaaaaa.part").mkdir()
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / ".0123456789abcdef.part").write_bytes(b"")
+    before = names_in(tmp_path)
+    assert files.remove_unfinished(tmp_path) == 0
+    assert names_in(tmp_path) == before
+    assert files.remove_unfinished(tmp_path / "below") == 1
+    assert files.remove_unfinished(tmp_path / "missing") == 0
+    assert files.remove_unfinished(tmp_path / "photo.png") == 0
+
+
+def test_a_link_that_looks_like_one_left_goes_and_what_it_leads_to_stays(tmp_path: Path) -> None:
+    (tmp_path / "photo.png").write_bytes(b"mine")
+    (tmp_path / ".0123456789abcdef.part").symlink_to("photo.png")
+    files.remove_unfinished(tmp_path)
+    assert (tmp_path / "photo.png").read_bytes() == b"mine"
+
+
+def test_a_lock_is_one_files_until_it_is_closed(tmp_path: Path) -> None:
+    path = tmp_path / "locked"
+    with path.open("wb") as one, path.open("wb") as other, (tmp_path / "b").open("wb") as another:
+        assert files.lock(one.fileno())
+        assert files.lock(one.fileno(), wait=False)
+        assert files.lock(another.fileno(), wait=False)
+        assert not files.lock(other.fileno(), wait=False)
+        one.close()
+        assert files.lock(other.fileno(), wait=False)
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EINVAL, errno.ENOTSUP])
+def test_where_nothing_can_be_locked_files_are_written_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with files.replacing(tmp_path / "out.png"):
+        assert files.remove_unfinished(tmp_path) == 0  # it may be another machine's at work
+    assert names_in(tmp_path) == ["out.png"]
+
+
+def test_a_full_disk_is_told_from_other_failures(tmp_path: Path) -> None:
+    for code, full in (
+        (errno.ENOSPC, True),
+        (errno.EDQUOT, True),
+        (errno.EFBIG, True),
+        (errno.EACCES, False),
+        (errno.EIO, False),
+    ):
+        with pytest.raises(OutputError) as caught, files.writing(tmp_path / "out.png"):
+            raise OSError(code, os.strerror(code))
+        assert files.no_room(caught.value) == full
+    assert not files.no_room(OutputError("There is no room left.", "Free some space."))
+
+
+def test_a_folder_that_tells_upper_from_lower_case_is_known_and_left_as_it_was(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "Case").touch()
+    folds = (tmp_path / "cASE").exists()
+    assert files.folds_case(tmp_path) == folds
+    assert files.folds_case(tmp_path / "new" / "folder") == folds
+    assert names_in(tmp_path) == ["Case"]
+
+
+def test_a_folder_that_does_not_tell_upper_from_lower_case_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exists(path: str) -> bool:
+        folder, name = os.path.split(path)
+        return name.lower() in (each.lower() for each in os.listdir(folder))
+
+    monkeypatch.setattr(os.path, "exists", exists)
+    assert files.folds_case(tmp_path)
+    with pytest.raises(OutputError):
+        (tmp_path / "file").touch()
+        files.folds_case(tmp_path / "file" / "folder")
+
+
+def test_a_name_becomes_text_whatever_its_bytes_are() -> None:
+    assert files.text("two\nlines 😀.png") == "two\nlines 😀.png"
+    assert files.text(os.fsdecode(b"caf\xe9.png")) == "caf\ufffd.png"
+    assert files.text(os.fsdecode("caf\u00e9.png".encode())) == "caf\u00e9.png"
 
 
 def test_a_free_name_counts_up(tmp_path: Path) -> None:

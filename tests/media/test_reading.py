@@ -412,3 +412,72 @@ def test_a_fitted_size_has_the_long_edge_and_the_shape(
     exact = min(width, height) * long_edge / max(width, height)
     assert min(fitted) == 1 or abs(min(fitted) - exact) <= 0.5 + 1e-6
     assert (fitted[0] <= fitted[1]) == (width <= height) or fitted[0] == fitted[1]
+
+
+# ---- The bytes of a file.
+
+
+def test_the_bytes_of_a_picture_file_are_its_own(tmp_path: Path) -> None:
+    for name, data in FILES.items():
+        (tmp_path / name).write_bytes(data)
+        assert reading.read(tmp_path / name) == data
+    (tmp_path / "link").symlink_to("PNG")
+    assert reading.read(tmp_path / "link") == FILES["PNG"]
+
+
+def test_the_bytes_of_what_is_no_picture_are_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Far more than there is memory: only the header may be looked at.
+    header = FILES["BMP"][:18] + struct.pack("<ii", 200_000, 200_000) + FILES["BMP"][26:]
+    (tmp_path / "bomb.bmp").write_bytes(header)
+    os.truncate(tmp_path / "bomb.bmp", 120_000_000_054)
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "zeros.png").touch()
+    os.truncate(tmp_path / "zeros.png", 2**40)
+    (tmp_path / "text.png").write_text("this is no picture\n")
+    (tmp_path / "folder.png").mkdir()
+    os.mkfifo(tmp_path / "pipe.png")
+    for name, words in {
+        "bomb.bmp": "is too large: 200000x200000 pixels",
+        "empty.png": "is empty (0 bytes)",
+        "zeros.png": "is not a picture that can be read",
+        "text.png": "is not a picture that can be read",
+        "folder.png": "is a folder",
+        "pipe.png": "is a device or a pipe",
+        "gone.png": "There is no file",
+    }.items():
+        message = refusal(lambda name=name: reading.read(tmp_path / name))
+        assert words in message
+        assert str(tmp_path / name) in message
+    assert "device or a pipe" in refusal(lambda: reading.read("/dev/zero"))
+
+
+def test_a_picture_file_larger_than_any_picture_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "photo.png"
+    path.write_bytes(FILES["PNG"])
+    monkeypatch.setattr(reading, "MAX_BYTES", len(FILES["PNG"]))
+    assert reading.read(path) == FILES["PNG"]
+    os.truncate(path, 10**13)
+    assert refusal(lambda: reading.read(path)) == f"'{path}' is too large: 10,000.0 GB."
+
+
+def test_a_file_that_fails_as_its_bytes_are_read_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing(io.FileIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if size is None or size < 0:
+                raise failures[0]
+            return super().read(size)
+
+    path = tmp_path / "photo.bmp"
+    path.write_bytes(FILES["BMP"])
+    monkeypatch.setattr(reading, "open", lambda path, mode: Failing(path, mode), raising=False)
+    failures: list[BaseException] = [OSError(errno.EIO, os.strerror(errno.EIO))]
+    assert refusal(lambda: reading.read(path)) == f"'{path}' cannot be read: Input/output error."
+    failures[0] = MemoryError()
+    with pytest.raises(DeviceError, match="not enough memory to read"):
+        reading.read(path)

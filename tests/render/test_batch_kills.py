@@ -16,7 +16,7 @@ from PIL import Image
 from dreamer import cli
 from dreamer.render.batch import journal
 
-OPTIONS = ["--size", "96", "--steps", "2", "--octaves", "2", "--seeds", "2", "--workers", "2"]
+OPTIONS = ["--size", "96", "--steps", "2", "--octaves", "2", "--seeds", "3", "--workers", "2"]
 KILLS = 30
 random_moment = random.Random(20)
 
@@ -113,14 +113,16 @@ def check(folder: Path, out: str, wanted: dict[str, bytes]) -> None:
 def test_killed_at_any_moment_and_started_again_the_folder_is_the_same(
     folder, wanted, number, monkeypatch, capfd
 ):
-    files, seconds = wanted
+    files, _ = wanted
     out = f"kill-{number}"
     running = start(folder, out)
-    # The first part of the time goes into importing, where there is little to lose.
-    time.sleep(seconds * random_moment.uniform(0.3, 1.0))
+    # Once some files are there, and then somewhere within the time that the next few take.
+    until_files(running, folder / out / "dreams", number * len(files) // 2 // KILLS)
+    time.sleep(random_moment.uniform(0, 0.1))
     running.kill()
-    running.wait()
+    assert running.wait() == -signal.SIGKILL, "it was done before it was killed"
     wait_until_gone(running.pid)
+    assert tree(folder / out) != files
     assert go_on(folder, out, monkeypatch) == 0
     check(folder, out, files)
 
@@ -205,6 +207,17 @@ def test_a_picture_of_a_batch_is_the_one_that_a_single_dream_makes(folder, wante
     options = [*OPTIONS[:6], "--seed", "1", "--threads", "1", "-o", str(made)]
     assert cli.run(["dream", str(folder / "in" / "coffee.png"), *options]) == 0
     assert made.read_bytes() == files["dreams/coffee-dream-1.png"]
+
+
+def until_files(running: subprocess.Popen[bytes], out: Path, count: int) -> None:
+    """Wait until so many files of the batch are there."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        assert running.poll() is None
+        if sum(path.suffix in (".png", ".jpg") for path in out.rglob("*")) >= count:
+            return
+        time.sleep(0.002)
+    raise AssertionError("nothing is made")
 
 
 def until_working(running: subprocess.Popen[bytes]) -> psutil.Process:

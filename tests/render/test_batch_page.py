@@ -53,6 +53,7 @@ def done(folder: Path, name: str, preset: str = "parts", **changes) -> Entry:
         output=f"{stem}.jpg",
         size=(960, 640),
         facts={"target": "parts", "seed": "7"},
+        source=f"{name}.jpg",
         thumbnail=f"previews/{stem}.small.jpg",
         before=f"previews/{stem}.before.jpg",
         after=f"previews/{stem}.after.jpg",
@@ -117,7 +118,7 @@ def test_a_folder_that_is_a_file_is_an_output_error(tmp_path):
 
 
 def test_a_page_of_thousands_is_never_whole_in_memory(tmp_path):
-    entries = many(tmp_path, 3000)
+    entries = many(tmp_path, 4000)
     page.write(tmp_path, entries[:1], title="Dreams")  # compiles the template
     tracemalloc.start()
     try:
@@ -133,13 +134,14 @@ def test_a_page_of_thousands_is_never_whole_in_memory(tmp_path):
 @pytest.mark.skipif(not shutil.which("bash"), reason="bash is not installed")
 @pytest.mark.parametrize("name", [*HOSTILE, "plain/photo-1.jpg"], ids=ascii)
 def test_the_command_gives_the_shell_the_very_names(name, tmp_path):
-    entry = Entry(name, "parts", "done", f"{name}.png")
+    entry = Entry(name, "parts", "done", f"{name}.png", source=name)
     command = next(page._rows([entry]))["command"]
     assert files.shown(command) == command  # one line, of characters that can be copied
     shell = ["bash", "-c", f"dreamer() {{ printf '%s\\0' \"$@\"; }}; {command}"]
     told = subprocess.run(shell, capture_output=True, check=True, cwd=tmp_path).stdout
     photo, output = (f"./{path}" if path[0] == "-" else path for path in (name, f"{name}.png"))
-    assert told.split(b"\0")[:-1] == [b"dream", os.fsencode(photo), b"--from", os.fsencode(output)]
+    given = [b"dream", os.fsencode(photo), b"--from", os.fsencode(output)]
+    assert told.split(b"\0")[:-1] == [*given, b"-o", b"again.png"]
     assert not os.listdir(tmp_path)
 
 
@@ -427,7 +429,7 @@ def test_facts_notes_and_links_are_all_there_in_their_order(visit, tmp_path):
     assert terms.all_text_contents() == list(pairs)
     assert details.all_text_contents() == list(pairs.values())
     assert shown.locator(".notes li").all_text_contents() == ["Made in tiles.", "Twice."]
-    command = "dreamer dream 'a b.jpg' --from 'a b-parts.jpg'"
+    command = "dreamer dream 'a b.jpg' --from 'a b-parts.jpg' -o again.png"
     assert shown.text_content(".command") == command
     shown.context.grant_permissions(["clipboard-read", "clipboard-write"])
     shown.click("#copy")

@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from dreamer.errors import DeviceError, DreamerError
 from dreamer.media import reading
 from dreamer.networks import weights
 from dreamer.recipe import ENGINE
-from dreamer.render.batch.tasks import Event, Failed, Lost, Task
+from dreamer.render.batch.tasks import Dropped, Event, Failed, Lost, Task
 from dreamer.render.look import Look
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 
 VERSION = f"{dreamer.__version__} (engine {ENGINE})"
 AT_HAND = 2  # tasks a slot that are on their way: one runs, one waits with its photo
-TRIES = 3  # how often Ray runs a task again whose worker or node died
+TRIES = 1  # how often Ray itself runs a task again whose worker or node died
+NODELESS = 30.0  # seconds without a node that could run a task until what waits is given back
 ANSWERS_WITHIN = 10.0  # seconds
 _INSTALL = 'Install it: pip install "dreamer[cluster]"'
 
@@ -63,6 +65,8 @@ class Cluster:
         self._gpus = (gpus or 1.0) if look.device.startswith("cuda") else 0.0
         self._waiting: dict[Any, int] = {}
         self._early: list[Event] = []
+        self._nodeless: float | None = None
+        self._halted = False
         try:
             if self._slots() < 1:
                 wanted = f"{self._threads} processors"
@@ -90,7 +94,7 @@ class Cluster:
             self._early.append(Failed(task.number, error.exit_code, error.message, error.advice))
             return
         # A task that asks for more than any node has would wait for ever.
-        most = max((node["Resources"].get("memory", 0.0) for node in self._nodes()), default=0.0)
+        most = max((node.get("memory", 0.0) for node in self._fitting()), default=0.0)
         options = {"memory": int(min(memory, most))} if most else {}
         if self._gpus:
             options["num_gpus"] = self._gpus  # type: ignore[assignment]
@@ -104,6 +108,12 @@ class Cluster:
         events, self._early = self._early, []
         if not self._waiting or events:
             return events
+        if self._fitting():
+            self._nodeless = None
+        elif self._nodeless is None:
+            self._nodeless = time.monotonic()
+        elif time.monotonic() - self._nodeless > NODELESS:
+            return self._give_back("no node is left that could make it")
         # All that is there: one at a time would ask anew for each.
         ready, _ = self._ray.wait(list(self._waiting), num_returns=1, timeout=seconds)
         more, _ = self._ray.wait(list(self._waiting), num_returns=len(self._waiting), timeout=0)
@@ -112,12 +122,38 @@ class Cluster:
             try:
                 events.append(self._ray.get(reference))
             except self._ray.exceptions.RayError as error:
-                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-                events.append(Lost(number, f"the cluster lost its worker ({reason[:200]})"))
+                events.append(self._lost(number, error))
         return events
 
     def halt(self) -> None:
-        """Do nothing: what has been sent is made."""
+        """Take back what waits for a node: what was sent first is what runs."""
+        if self._halted:
+            return
+        self._halted = True
+        for reference in list(self._waiting)[self._slots() :]:
+            self._ray.cancel(reference)
+
+    def _lost(self, number: int, error: Exception) -> Event:
+        if isinstance(error, self._ray.exceptions.TaskCancelledError):
+            return Dropped(number)
+        cause = getattr(error, "cause", None) or error
+        if isinstance(cause, ModuleNotFoundError):
+            return Failed(
+                number,
+                DeviceError.exit_code,
+                f"A node of the cluster lacks a package: {cause}.",
+                "Install dreamer on every node.",
+            )
+        reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+        return Lost(number, f"the cluster lost its worker ({reason[:200]})")
+
+    def _give_back(self, reason: str) -> list[Event]:
+        """Take back everything that waits."""
+        for reference in self._waiting:
+            self._ray.cancel(reference, force=True)
+        lost: list[Event] = [Lost(number, reason) for number in self._waiting.values()]
+        self._waiting, self._nodeless = {}, None
+        return lost
 
     def close(self) -> None:
         """Cancel what runs, and leave the cluster."""
@@ -145,19 +181,21 @@ class Cluster:
                 "Start one with `ray start --head`, or name its address: --cluster HOST:6379.",
             ) from error
 
-    def _nodes(self) -> list[dict[str, Any]]:
-        return [node for node in self._ray.nodes() if node["Alive"]]
+    def _fitting(self) -> list[dict[str, float]]:
+        """Return the resources of the nodes that can run a task."""
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        return [found for found in nodes if self._fit(found) > 0]
+
+    def _fit(self, found: dict[str, float]) -> int:
+        """Return how many tasks fit onto a node at once."""
+        fit = found.get("CPU", 0.0) // self._threads
+        if self._gpus:
+            fit = min(fit, found.get("GPU", 0.0) // self._gpus)
+        return int(fit)
 
     def _slots(self) -> int:
         """Return how many tasks the cluster can run at once."""
-        slots = 0
-        for node in self._nodes():
-            found = node["Resources"]
-            fit = found.get("CPU", 0.0) // self._threads
-            if self._gpus:
-                fit = min(fit, found.get("GPU", 0.0) // self._gpus)
-            slots += int(fit)
-        return slots
+        return sum(map(self._fit, self._fitting()))
 
 
 def make(task: Task, version: str, shipped: dict[str, bytes]) -> Event:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import math
+import re
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +14,7 @@ from pathlib import Path
 
 import psutil
 
+from dreamer.errors import DeviceError
 from dreamer.networks import weights
 from dreamer.recipe import Origin, Recipe
 from dreamer.render.batch.journal import Record
@@ -34,31 +38,48 @@ PER_PIXEL = {
     "densenet121": 2600,
 }
 PER_PIXEL_AT_MOST = 2600
+DECODED = 32  # bytes that a pixel of a photo takes while it is read; measured at 96 megapixels
 SHARE = 0.85  # of the memory that is free
 
+_CGROUP = Path("/sys/fs/cgroup")
 _LIMITS = (
-    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
-    (
-        Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-        Path("/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-    ),
+    ("memory.max", "memory.current", "memory.stat"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),
 )
 
 
-def memory(recipe: Recipe) -> int:
-    """Return about how many bytes a worker takes to make a picture."""
-    width, height = recipe.size
+def memory(recipe: Recipe, own: tuple[int, int] | None = None) -> int:
+    """Return about how many bytes a worker takes to make a picture.
+
+    Args:
+        recipe: the picture's.
+        own: the photo's own width and height, px: a large one takes much before it is small.
+    """
     per_pixel = PER_PIXEL.get(recipe.network, PER_PIXEL_AT_MOST)
-    return WORKER + width * height * per_pixel
+    decoded = DECODED * math.prod(own) if own is not None else 0
+    return WORKER + max(decoded, math.prod(recipe.size) * per_pixel)
 
 
 def free_memory() -> int:
     """Return how many bytes a batch may use: a share of what is free here, containers included."""
     free: int = psutil.virtual_memory().available
-    for limit, used in _LIMITS:
+    for folder, names in itertools.product(_groups(), _LIMITS):
         with contextlib.suppress(OSError, ValueError):
-            free = min(free, int(limit.read_text()) - int(used.read_text()))
+            limit, used, told = ((folder / name).read_text() for name in names)
+            # What is kept of files that were read counts as used, and is given up when needed.
+            kept = max(map(int, re.findall(r"inactive_file (\d+)", told)), default=0)
+            free = min(free, int(limit) - int(used) + kept)
     return round(max(free, 0) * SHARE)
+
+
+def _groups() -> list[Path]:
+    """Return the control groups that this process is in, the innermost first."""
+    own = ""
+    with contextlib.suppress(OSError):
+        found = re.search(r"^0::/(.*)$", Path("/proc/self/cgroup").read_text(), re.MULTILINE)
+        own = found[1] if found else ""
+    inner = _CGROUP / own
+    return [inner, *(each for each in inner.parents if each.is_relative_to(_CGROUP))]
 
 
 @dataclass(frozen=True)
@@ -116,16 +137,17 @@ def estimate(
         if isinstance(verdict, Todo):
             rate = rates[verdict.item.look.preset]
             seconds = None if rate is None else rate * verdict.recipe.work
-            expected.append(Expected(verdict, seconds, memory(verdict.recipe)))
+            need = memory(verdict.recipe, verdict.own)
+            expected.append(Expected(verdict, seconds, need))
         else:
             expected.append(Expected(verdict, 0.0, 0))
-    count = workers(len(todo))
+    count = max(1, min(workers(len(todo)), len(todo)))
     largest = sorted((each.memory for each in expected), reverse=True)[:count]
-    whole: float | None = 0.0
-    for item in expected:
-        whole = None if whole is None or item.seconds is None else whole + item.seconds
     together = min(sum(largest), max(free_memory(), largest[0] if largest else 0))
-    return Estimate(tuple(expected), count, None if whole is None else whole / count, together)
+    known = [each.seconds for each in expected if each.seconds is not None]
+    seconds = max(sum(known) / count, max(known, default=0.0))  # no picture is made by two
+    whole = seconds if len(known) == len(expected) else None
+    return Estimate(tuple(expected), count, whole, together)
 
 
 def _known_rate(look: Look, records: Mapping[str, Record]) -> float | None:
@@ -140,11 +162,15 @@ def _known_rate(look: Look, records: Mapping[str, Record]) -> float | None:
 
 
 def _measured_rate(look: Look) -> float | None:
-    """Measure how long a pixel of a step takes, on a small picture; None without the weights."""
+    """Measure how long a pixel of a step takes on a small picture; None if it cannot be made."""
     from dreamer.render import still
 
     published, checkpoint = weights.choose(look.row, look.chosen)
     if checkpoint is None and weights.locate(published) is None:
+        return None
+    try:
+        look = look.placed()
+    except DeviceError:  # it is a cluster's
         return None
     network = look.load_network()
     side = published.window or max(256, look.row.minimum)

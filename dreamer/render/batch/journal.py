@@ -12,7 +12,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -92,8 +92,10 @@ class Record:
         return key(self.output, self.input)
 
 
-_KEYS = {each.name for each in fields(Record)}
-_PAIRS = ("input_stat", "input_size", "output_stat", "size", "notes")
+_PLAIN = {"str": str, "int": int, "float": int | float, "bool": bool}
+_KINDS = {each.name: _PLAIN.get(str(each.type), object) for each in fields(Record)}
+_NEEDED = {each.name for each in fields(Record) if each.default is MISSING}
+_PAIRS = ("input_stat", "input_size", "output_stat", "size")
 
 
 def key(output: str, path: str) -> str:
@@ -124,14 +126,17 @@ class Journal:
             folder.mkdir(parents=True, exist_ok=True)
             flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
             self._descriptor = os.open(self.path, flags, 0o666)
-        if not files.lock(self._descriptor, wait=False):
+        try:
+            if not files.lock(self._descriptor, wait=False):
+                raise OutputError(
+                    f"Another dreamer is at work in '{files.shown(folder)}'.",
+                    "Wait until it is done, or choose another folder.",
+                )
+            self.records = read(folder)
+            self._whole = self._ends_whole()
+        except BaseException:
             os.close(self._descriptor)
-            raise OutputError(
-                f"Another dreamer is at work in '{files.shown(folder)}'.",
-                "Wait until it is done, or choose another folder.",
-            )
-        self.records = read(folder)
-        self._whole = self._ends_whole()
+            raise
 
     def __enter__(self) -> Journal:
         return self
@@ -143,7 +148,11 @@ class Journal:
         """Write a record, at once and whole; it is kept for later if the disk is full."""
         record = _stamped(record)
         self.records[record.key] = record
-        values = {key: value for key, value in asdict(record).items() if value not in ("", None)}
+        values = {
+            name: value
+            for name, value in asdict(record).items()
+            if name in _NEEDED or value not in ("", None)
+        }
         self.unwritten.append(json.dumps({"schema": SCHEMA} | values).encode() + b"\n")
         self.flush()
 
@@ -158,6 +167,21 @@ class Journal:
                     break
                 self._whole = True
                 self.unwritten.pop(0)
+
+    def catch_up(self) -> set[str]:
+        """Take in what other machines have written since; returns the keys of what is new.
+
+        Raises:
+            OutputError: a journal cannot be read.
+        """
+        known = self.records
+        new = {
+            key: record
+            for key, record in read(self.folder, without=self.path).items()
+            if key not in known or known[key].time < record.time
+        }
+        known.update(new)
+        return set(new)
 
     def close(self) -> None:
         """Write what is left, and let others at it."""
@@ -175,23 +199,30 @@ class Journal:
             return file.read() == b"\n"
 
 
-def read(folder: Path) -> dict[str, Record]:
+def read(folder: Path, *, without: Path | None = None) -> dict[str, Record]:
     """Return the last record of each item from all journals in a folder.
 
     Lines that are damaged or of a newer version are passed over: what they tell of is then judged
     by the results themselves.
+
+    Args:
+        folder: the batch's.
+        without: a journal that is left out.
 
     Raises:
         OutputError: a journal cannot be read.
     """
     found: dict[str, Record] = {}
     with files.writing(folder / NAME):
-        paths = sorted(folder.glob(f"{NAME}*{SUFFIX}"))
+        paths = [path for path in sorted(folder.glob(f"{NAME}*{SUFFIX}")) if path.is_file()]
     for path in paths:
-        for record in _lines(path):
-            older = found.get(record.key)
+        if path == without:
+            continue
+        # The clock puts journals in order, but never the lines of one: it may have been set back.
+        for key, record in {record.key: record for record in _lines(path)}.items():
+            older = found.get(key)
             if older is None or older.time <= record.time:
-                found[record.key] = record
+                found[key] = record
     return found
 
 
@@ -202,18 +233,26 @@ def _lines(path: Path) -> Iterator[Record]:
                 values = json.loads(line)
                 if values.pop("schema") == SCHEMA:
                     yield _record(values)
-            except (ValueError, TypeError, KeyError, AttributeError):
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
                 continue
 
 
 def _record(values: dict[str, Any]) -> Record:
-    for key in _PAIRS:
-        if values.get(key) is not None:
-            values[key] = tuple(values[key])
-    record = Record(**{key: value for key, value in values.items() if key in _KEYS})
-    if not isinstance(record.output, str) or not isinstance(record.time, str):
-        raise TypeError
-    return record
+    """Build a record from what a line says; raises whatever there is if it is not one of ours."""
+    values = {name: value for name, value in values.items() if name in _KINDS}
+    for name, value in values.items():
+        if not isinstance(value, _KINDS[name]):
+            raise TypeError(name)
+    for name in _PAIRS:
+        if name in values:
+            first, second = map(int, values[name])
+            values[name] = (first, second)
+    values["notes"] = tuple(map(str, values.get("notes", ())))
+    if "facts" in values:
+        values["facts"] = {label: str(value) for label, value in values["facts"].items()}
+    if values["status"] not in ("done", "failed"):
+        raise ValueError(values["status"])
+    return Record(**values)
 
 
 def _stamped(record: Record) -> Record:

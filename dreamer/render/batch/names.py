@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dreamer.errors import UsageError, unknown
 from dreamer.media import files, formats
+from dreamer.recipe import MOST_SEED
 
 FIELDS = ("stem", "name", "parent", "preset", "seed", "network")
 DEFAULT_SUFFIX = ".png"
@@ -21,7 +23,7 @@ _SAMPLE: Mapping[str, str | int] = {
     "name": "photo.jpg",
     "parent": "photos",
     "preset": "dream",
-    "seed": 0,
+    "seed": MOST_SEED,  # what suits this one suits all: no code of a character is as large
     "network": "network",
 }
 
@@ -55,7 +57,7 @@ class Template:
         *folders, last = self.text.removesuffix(self.suffix).split("/")
         filled = [_part(folder.format(**safe), "") for folder in folders]
         filled.append(_part(last.format(**safe), self.suffix))
-        mirrored = [part for part in below.split("/") if part not in _NOWHERE]
+        mirrored = [_part(part, "") for part in below.split("/") if part not in _NOWHERE]
         return "/".join([*mirrored, *filled])
 
 
@@ -72,10 +74,11 @@ def template(text: str) -> Template:
     """
     for field in _fields(text):
         if field not in FIELDS:
-            raise unknown("field of --name", field, FIELDS, f"There are {', '.join(FIELDS)}")
+            listing = f"There are {', '.join(FIELDS)}"
+            raise unknown("field of --name", files.shown(field), FIELDS, listing)
     try:
         parts = [part.format(**_SAMPLE) for part in text.split("/")]
-    except (ValueError, IndexError, KeyError, TypeError) as error:
+    except (ValueError, IndexError, KeyError, TypeError, OverflowError) as error:
         raise UsageError(
             f"--name '{files.shown(text)}' is not valid: {error}.",
             "Write it like {stem}-{preset}-{seed:06d}.",
@@ -109,6 +112,11 @@ def _fields(text: str) -> list[str]:
     for _, field, spec, conversion in parsed:
         if field is None:
             continue
+        if re.search(r"\d{4}", spec or ""):  # it could fill any memory
+            raise UsageError(
+                f"--name '{files.shown(text)}' asks for more characters than a name may have.",
+                f"A name takes at most {files.NAME_BYTES} bytes.",
+            )
         nested = "{" in (spec or "") or conversion is not None
         names.append(f"{field}!{conversion}:{spec}" if nested else field)
     return names
@@ -116,9 +124,9 @@ def _fields(text: str) -> list[str]:
 
 def _part(name: str, suffix: str) -> str:
     """Return one part of a path that is legal and leads nowhere."""
+    if not name.strip("."):  # it would lead elsewhere, or make a suffix a hidden file's name
+        name = f"_{name}"
     whole = name + suffix
-    if not whole.strip("."):
-        whole = f"_{whole}"
     if len(os.fsencode(whole)) <= files.NAME_BYTES:
         return whole
     # The end of a name is what tells it from its neighbours, and it is what is cut.

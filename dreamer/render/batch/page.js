@@ -386,7 +386,7 @@ function describe(entry) {
     const code = make("code", { class: "command" }, entry.command);
     const button = make("button", { type: "button", id: "copy" }, "Copy");
     button.onclick = () => copy(code, button);
-    parts.push(make("h3", {}, "Make it again"), code, button);
+    parts.push(make("h3", {}, "Make it again, in this folder"), code, button);
   }
   $("details").replaceChildren(...parts);
 }

@@ -45,6 +45,7 @@ class Entry:
         facts: how it was made, label to value, in the order they are shown.
         error: of a failed item: the reason and the advice.
         notes: what else there is to say, such as a fallback.
+        source: the photo, as it is found from the page's folder; "" if that is not known.
         thumbnail: a JPEG of about 320 px for the grid, a path as `output`, or "".
         before: a JPEG preview of the photo, or "": then there is nothing to compare with.
         after: a JPEG preview of the result, or "": then the result itself is shown, if browsers
@@ -59,6 +60,7 @@ class Entry:
     facts: Mapping[str, str] = field(default_factory=dict)
     error: str = ""
     notes: tuple[str, ...] = ()
+    source: str = ""
     thumbnail: str = ""
     before: str = ""
     after: str = ""
@@ -168,10 +170,10 @@ def _bytes(path: str) -> bytes:
 
 
 def _command(entry: Entry) -> str:
-    """Return the command that makes the result again, for a shell; "" if there is no result."""
-    if not entry.output:
+    """Return the command that makes the result again, for a shell in the page's folder."""
+    if not entry.output or not entry.source:
         return ""
-    return f"dreamer dream {_quoted(entry.name)} --from {_quoted(entry.output)}"
+    return f"dreamer dream {_quoted(entry.source)} --from {_quoted(entry.output)} -o again.png"
 
 
 def _quoted(path: str) -> str:

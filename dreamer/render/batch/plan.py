@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from dreamer.errors import DreamerError, InputError, OutputError, UsageError
+from dreamer.errors import DreamerError, InputError, OutputError, UsageError, of_code
 from dreamer.media import files, formats, reading
 from dreamer.media.gathering import Found
-from dreamer.recipe import Origin, Recipe, Start
+from dreamer.recipe import MOST_SEED, Origin, Recipe, Start
 from dreamer.render.batch.journal import Record, Stat, key
 from dreamer.render.job import planned_size, recipe_in, taken
 from dreamer.render.look import Look, Request, look
@@ -24,6 +24,9 @@ THREADS = 1
 """Threads that a picture is computed with unless told otherwise: many pictures at once make the
 most of many processors, and a number that does not depend on the machine gives every machine the
 same bytes."""
+
+
+ADVICE = "Choose another folder with -o or other names with --name, or replace it with --overwrite."
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +62,13 @@ class Todo:
         item: the item.
         recipe: as far as it is known; the photo's hash may be missing.
         replaces: whether a file that exists is to be replaced.
+        own: the photo's own width and height, px; None without a photo.
     """
 
     item: Item
     recipe: Recipe
     replaces: bool
+    own: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +103,16 @@ def looks(
 
     Raises:
         DreamerError: as `dreamer.render.look.look`, and as `Look.placed`.
+        UsageError: there are not as many seeds from the request's on.
     """
     found: list[Look] = []
     for preset in dict.fromkeys(presets) or (request.preset,):
         chosen = look(replace(request, preset=preset), threads=THREADS)
+        if chosen.seed + seeds - 1 > MOST_SEED:
+            raise UsageError(
+                f"There are no {seeds} seeds from {chosen.seed} on.",
+                f"The last one is {MOST_SEED}: start with a smaller --seed.",
+            )
         if here:
             chosen = replace(chosen, device=found[0].device) if found else chosen.placed()
         found += [replace(chosen, seed=chosen.seed + index) for index in range(seeds)]
@@ -192,6 +203,13 @@ def in_shard(planned: Sequence[Item], index: int, count: int) -> tuple[Item, ...
     return tuple(item for item in planned if shard(item) == index - 1)
 
 
+# What a record tells of how its result was made, whatever the photo is called today.
+_OF_MAKING = (
+    *("metadata", "output_sha256", "thumbnail", "before", "after"),
+    *("seconds", "attempts", "notes", "time"),
+)
+
+
 class Judge:
     """Decides what is to be done about each item.
 
@@ -222,7 +240,8 @@ class Judge:
         try:
             return self._judge(item)
         except DreamerError as error:
-            return Refused(item, error)
+            # Without its traceback, which would keep what was read of the file.
+            return Refused(item, of_code(error.exit_code, error.message, error.advice))
 
     def _judge(self, item: Item) -> Verdict:
         record = self.records.get(item.key)
@@ -238,7 +257,7 @@ class Judge:
         recipe = self._recipe(item, size)
         output = self.folder / item.output
         if self.request.overwrite or not os.path.lexists(output):
-            return Todo(item, recipe, replaces=self.request.overwrite)
+            return Todo(item, recipe, self.request.overwrite, own)
         sha256 = ""
         if item.start == "photo":
             sha256 = record.input_sha256 if record is not None and known else ""
@@ -260,21 +279,33 @@ class Judge:
         """Return the verdict on an item whose output exists."""
         there = file_stat(output)
         wanted = recipe.hash
-        if record is not None and record.status == "done":
-            ours = record.output_stat == there or _same_bytes(record, output)
-            same = record.recipe == wanted and record.metadata == self.request.metadata
-            if ours and same:
-                now = replace(record, input=item.path, input_stat=stat, output_stat=there)
+        now = record_of(item, recipe, status="done", input_stat=stat, input_size=own)
+        now = replace(now, output_stat=there)
+        if record is not None and (record.output_stat != there and not _same_bytes(record, output)):
+            record = None  # it tells of another file
+        if record is not None and record.metadata == self.request.metadata:
+            if record.recipe == wanted:
+                now = replace(now, **{name: getattr(record, name) for name in _OF_MAKING})
                 return Done(item, record if now == record else now)
+            if self.renew and self._is_renewed(item, recipe, record):
+                return Todo(item, recipe, True, own)
         found = recipe_in(output)
         if found is not None and found.hash == wanted and self.request.metadata:
-            if found.partial:
-                return Todo(item, recipe, replaces=True)
-            adopted = record_of(item, recipe, status="done", input_stat=stat, input_size=own)
-            return Done(item, replace(adopted, output_stat=there))
+            return Todo(item, recipe, True, own) if found.partial else Done(item, now)
         if self.renew and found is not None and _same_look(found, recipe):
-            return Todo(item, recipe, replaces=True)
-        raise taken(output, found, recipe)
+            return Todo(item, recipe, True, own)
+        raise taken(output, found, recipe, ADVICE)
+
+    def _is_renewed(self, item: Item, recipe: Recipe, record: Record) -> bool:
+        """Whether a result is the dream of what the item's photo was before."""
+        if record.size is None or record.input != item.path:
+            return False
+        origin = Origin(start=item.start, sha256=record.input_sha256)
+        try:
+            before = self._recipe(item, record.size).model_copy(update={"origin": origin})
+        except DreamerError:  # such as a neuron that a picture of that size does not have
+            return False
+        return before.hash == record.recipe and before.origin.sha256 != recipe.origin.sha256
 
     def _recipe(self, item: Item, size: tuple[int, int]) -> Recipe:
         """Return the item's recipe but for its photo, which is known by its hash only later."""
@@ -330,15 +361,23 @@ def facts(recipe: Recipe) -> dict[str, str]:
 
 
 def _same_look(one: Recipe, other: Recipe) -> bool:
-    """Whether two recipes differ in their photos only, and these have the same name."""
+    """Whether two recipes are for two photos of the same name, dreamed on in the same way."""
     names = ("preset", "settings", "network", "seed")
     same = all(getattr(one, name) == getattr(other, name) for name in names)
-    return same and one.origin.name == other.origin.name
+    renewed = one.origin.sha256 != other.origin.sha256
+    return same and renewed and one.origin.name == other.origin.name
 
 
 def _item(start: Start, path: str, below: str, look: Look, template: Template) -> Item:
     name = os.path.basename(path)
-    values: dict[str, str | int] = {
+    shown = f"{below}/{name}" if below else name
+    return Item(template.fill(below, _values(path, look)), path, shown, start, look)
+
+
+def _values(path: str, look: Look) -> dict[str, str | int]:
+    """Return what the fields of a template stand for."""
+    name = os.path.basename(path)
+    return {
         "stem": os.path.splitext(name)[0],
         "name": name,
         "parent": os.path.basename(os.path.dirname(os.path.abspath(path))),
@@ -346,31 +385,22 @@ def _item(start: Start, path: str, below: str, look: Look, template: Template) -
         "seed": look.seed,
         "network": look.row.name,
     }
-    shown = f"{below}/{name}" if below else name
-    return Item(template.fill(below, values), path, shown, start, look)
 
 
 def _collision(one: Item, other: Item, template: Template) -> UsageError:
     """Build the error for two items that would write one file: it says what tells them apart."""
-    missing = next(
-        (
-            field
-            for field, differ in (
-                ("preset", one.look.preset != other.look.preset),
-                ("seed", one.look.seed != other.look.seed),
-                ("name", os.path.basename(one.path) != os.path.basename(other.path)),
-            )
-            if differ
-        ),
-        "parent",
-    )
+    values, others = _values(one.path, one.look), _values(other.path, other.look)
     pair = f"'{files.shown(one.path)}' and '{files.shown(other.path)}'"
+    advice = "Rename one of them, or give a folder that holds both, with --recursive."
     if one.path == other.path:
         pair = f"Two results of '{files.shown(one.path)}'"
-    return UsageError(
-        f"{pair} would both be written to '{files.shown(one.output)}'.",
-        f"Tell them apart with {{{missing}}} in --name; it is '{files.shown(template.text)}' now.",
-    )
+        advice = f"Give one of the presets '{files.shown(one.look.preset)}' another name."
+    for field in ("preset", "seed", "name", "parent"):
+        if values[field] != others[field] and f"{{{field}" not in template.text:
+            now = files.shown(template.text)
+            advice = f"Tell them apart with {{{field}}} in --name; it is '{now}' now."
+            break
+    return UsageError(f"{pair} would both be written to '{files.shown(one.output)}'.", advice)
 
 
 def file_stat(path: str | Path) -> Stat | None:

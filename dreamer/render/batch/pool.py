@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from multiprocessing import connection, forkserver
@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
-from dreamer.render.batch.tasks import Event, Lost, Progress
+from dreamer.render.batch.tasks import Dropped, Event, Failed, Lost, Progress
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
@@ -50,6 +50,7 @@ class _Hand:
     pipe: Connection
     device: str
     tasks: dict[int, float] = field(default_factory=dict)  # number -> memory
+    begun: set[int] = field(default_factory=set)
     halted: bool = False
 
 
@@ -58,13 +59,16 @@ class Pool:
 
     Args:
         workers: how many.
-        memory: what all together may use, bytes. A task that needs more runs alone.
+        memory: tells what all together may use, bytes. A task that needs more runs alone.
         devices: the devices they compute on, in turn.
     """
 
-    def __init__(self, workers: int, memory: int, devices: Sequence[str] = ("cpu",)) -> None:
+    def __init__(
+        self, workers: int, memory: Callable[[], float], devices: Sequence[str] = ("cpu",)
+    ) -> None:
         self.workers = workers
-        self.memory = memory
+        self._free = memory
+        self._memory = 0.0
         self._devices = [devices[index % len(devices)] for index in range(workers)]
         method: Literal["forkserver", "spawn"] = "forkserver" if _SERVED else "spawn"
         self._context: Any = multiprocessing.get_context(method)  # typed without Process
@@ -75,14 +79,17 @@ class Pool:
         """Whether it takes another task, see `Runner`."""
         running = [need for hand in self._hands for need in hand.tasks.values()]
         if not running:
+            self._memory = self._free()  # anew whenever nothing of ours counts
             return True
-        if sum(running) + memory > self.memory:
+        if sum(running) + memory > self._memory:
             return False
         # The last ones go to idle workers only, or one would wait behind another at the end.
         return self._room() > (AT_HAND - 1 if left <= self.workers else 0)
 
     def submit(self, task: Task, memory: float) -> None:
         """Hand a task to the worker that has least to do."""
+        for idle in [each for each in self._hands if not each.tasks and each.pipe.poll()]:
+            self._heard(idle)  # it has died meanwhile, which is no fault of this task
         hand = self._least()
         if hand is None or (hand.tasks and len(self._hands) < self.workers):
             hand = self._start()
@@ -94,13 +101,10 @@ class Pool:
 
     def wait(self, seconds: float) -> list[Event]:
         """Return what happened, see `Runner`."""
-        watched = [each for hand in self._hands for each in (hand.pipe, hand.process.sentinel)]
-        ready = set(connection.wait(watched, seconds)) if watched else set()
-        events: list[Event] = []
-        for hand in list(self._hands):
-            if hand.pipe in ready or hand.process.sentinel in ready:
-                events += self._heard(hand)
-        return events
+        pipes = [hand.pipe for hand in self._hands]  # which end when their workers do
+        ready = connection.wait(pipes, seconds) if pipes else []
+        heard = [hand for hand in self._hands if hand.pipe in ready]
+        return [event for hand in heard for event in self._heard(hand)]
 
     def halt(self) -> None:
         """Begin nothing that has not begun, see `Runner`."""
@@ -149,13 +153,20 @@ class Pool:
         try:
             while hand.pipe.poll():
                 event = hand.pipe.recv()
-                if not isinstance(event, Progress):
+                if isinstance(event, Progress):
+                    hand.begun.add(event.number)
+                else:
                     del hand.tasks[event.number]
                 events.append(event)
         except (EOFError, OSError):
             hand.process.join(PATIENCE)
             reason = _reason(hand.process.exitcode)
-            events += [Lost(number, reason) for number in hand.tasks]
+            # What was in the network is at fault; without any, all that it held may be.
+            blamed = hand.begun.intersection(hand.tasks) or hand.tasks.keys()
+            events += [
+                Lost(number, reason) if number in blamed else Dropped(number)
+                for number in hand.tasks
+            ]
             hand.pipe.close()
             hand.process.kill()
             self._hands.remove(hand)
@@ -199,7 +210,10 @@ def serve(pipe: Connection) -> None:
             os._exit(1)  # nobody is there to take it
 
     def make(task: Task) -> None:
-        send(worker.make(task, lambda share: send(Progress(task.number, share))))
+        try:
+            send(worker.make(task, lambda share: send(Progress(task.number, share))))
+        except BaseException:  # such as too little memory to send it: it must not be waited for
+            send(Failed(task.number, 6, "There is not enough memory.", "Use fewer --workers."))
 
     with ThreadPoolExecutor(AT_HAND) as threads:
         while True:

@@ -6,6 +6,7 @@ So whatever is missing after a kill is what the next run makes again, and makes 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import math
 import os
@@ -30,7 +31,7 @@ PREVIEWS = "index_files"
 POLL = 0.25  # seconds between two looks at whether to stop
 PAGE_EVERY = 3.0  # seconds between two pages, at least
 PAGE_SHARE = 0.02  # of the time that may go into pages
-KEPT_CODES = {UsageError.exit_code, 70}  # the same again, however often it is tried
+FINAL_CODES = {UsageError.exit_code, 70}  # the same again, however often it is tried
 
 Status = Literal["done", "skipped", "failed", "waiting"]
 
@@ -95,6 +96,7 @@ class Options:
         retries: how often a failed item is tried again.
         fail_fast: whether the first failure ends the run.
         title: of the page.
+        shared: whether others are at work in the same folder.
     """
 
     folder: Path
@@ -103,6 +105,7 @@ class Options:
     retries: int = 2
     fail_fast: bool = False
     title: str = "dreams"
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +124,7 @@ class Run:
     Args:
         options: how.
         journal: open.
-        start: starts what makes the pictures, once there are any to make, given how many.
+        start: starts what makes the pictures, once there are any to make.
 
     Attributes:
         on_event: told what happens.
@@ -134,7 +137,7 @@ class Run:
         self,
         options: Options,
         journal: Journal,
-        start: Callable[[int], Runner],
+        start: Callable[[], Runner],
     ) -> None:
         self.options = options
         self.folder = options.folder
@@ -168,7 +171,7 @@ class Run:
             self._sort(verdict)
         self.refresh()
         if self._waiting and self._runner is None and not self._stopping():
-            self._runner = self._start(len(self._waiting))
+            self._runner = self._start()
         while self._runner is not None:
             self._hand_out(self._runner)
             if self._stopping():
@@ -189,7 +192,7 @@ class Run:
         if began < self._page_due and not now:
             return
         try:
-            if now:  # other machines may be at work on other parts of the same batch
+            if now or self.options.shared:  # others are at work on other parts of the batch
                 new = self.journal.catch_up()
                 self._shown |= {key for key in new if self._stands(self.journal.records[key])}
             page.write(self.folder, self._entries(), title=self.options.title)
@@ -223,16 +226,15 @@ class Run:
         """Give the runner as much as it takes."""
         while self._waiting and not self._stopping():
             each = self._waiting[0]
-            need = math.inf if each.alone else estimate.memory(each.todo.recipe)
-            short = self._no_room(each.todo)
-            if short is not None:
-                self._waiting.popleft()
-                self._fail(each.todo.item, short, each.attempts, each.todo.recipe)
-                continue
+            need = math.inf if each.alone else estimate.memory(each.todo.recipe, each.todo.own)
             if not runner.ready(len(self._waiting), need):
                 return
             self._waiting.popleft()
             item = each.todo.item
+            short = self._no_room(each.todo)
+            if short is not None:
+                self._fail(item, short, each.attempts, each.todo.recipe)
+                continue
             self._number += 1
             stat = file_stat(item.path) if item.start == "photo" else None
             self._running[self._number] = replace(each, attempts=each.attempts + 1, stat=stat)
@@ -259,6 +261,7 @@ class Run:
         if isinstance(event, Dropped):
             self._waiting.appendleft(replace(each, attempts=each.attempts - 1))
             return
+        final = False  # whether it would fail again, however often it was tried
         if isinstance(event, Lost):
             error: DreamerError = DeviceError(
                 f"'{files.shown(item.path)}' could not be made: {event.reason}.",
@@ -266,17 +269,20 @@ class Run:
             )
         elif isinstance(event, Failed):
             error = of_code(event.code, event.message, event.advice)
+            final = error.exit_code in FINAL_CODES
         else:
             try:
                 self._keep(each, event)
                 return
             except OutputError as failure:
-                error = failure
+                if self._is_there(item, event):
+                    return
+                # Without its traceback, which would keep the picture.
+                error = of_code(failure.exit_code, failure.message, failure.advice)
+                final = True  # it would be computed again, and not be written again
                 if files.no_room(failure):
                     width, height = event.recipe.size
                     self._short = len(event.data) / (width * height)
-        taken = isinstance(error.__cause__, FileExistsError)
-        final = error.exit_code in KEPT_CODES or files.no_room(error) or taken
         if final or each.attempts > self.options.retries:
             self._fail(item, error, each.attempts, each.todo.recipe)
         else:
@@ -310,8 +316,21 @@ class Run:
             there = os.fstat(stream.fileno())
             stat = (there.st_size, there.st_mtime_ns)
             self.journal.append(replace(record, output_stat=stat))
+            if self.journal.unwritten:  # no result gets its name before its line is written
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         result = Result(item.path, item.output, "done", record.seconds, notes=made.notes)
         self._end(item, result, each.todo.recipe.work)
+
+    def _is_there(self, item: Item, made: Made) -> bool:
+        """Whether somebody else wrote this very result meanwhile, which is as good as ours."""
+        path = self.folder / item.output
+        try:
+            same = path.is_file() and path.read_bytes() == made.data  # a pipe has no end
+        except OSError:
+            return False
+        if same:
+            self._end(item, Result(item.path, item.output, "skipped"), 0)
+        return same
 
     def _keep_previews(self, output: str, made: Made) -> list[str]:
         """Write the small pictures; returns their paths below the folder, empty for none."""
@@ -331,9 +350,12 @@ class Run:
     def _fail(
         self, item: Item, error: DreamerError, attempts: int, recipe: Recipe | None = None
     ) -> None:
-        record = self.journal.records.get(item.key)
+        record, of_record = self.journal.records.get(item.key), item
+        if record is not None and record.recipe and record.input != item.path:
+            of_record = replace(item, output="")  # the result of that name is another photo's
+            record = None
         if record is None or not record.recipe:  # else there is a result, which stays known
-            record = record_of(item, recipe, status="failed")
+            record = record_of(of_record, recipe, status="failed")
         record = replace(
             record,
             name=item.name,
@@ -347,8 +369,6 @@ class Run:
         )
         self.journal.append(record)
         self._halted = self._halted or self.options.fail_fast
-        # Without its traceback, which would keep the picture that could not be written.
-        error = of_code(error.exit_code, error.message, error.advice)
         result = Result(item.path, item.output, "failed", error=error)
         self._end(item, result, 0 if recipe is None else recipe.work)
 
@@ -381,7 +401,7 @@ class Run:
     def _entries(self) -> list[page.Entry]:
         """Return what the page shows, in natural order."""
         entries = {
-            key: _entry(record)
+            key: _entry(record, self.folder)
             for key, record in self.journal.records.items()
             if key in self._shown
         }
@@ -398,7 +418,14 @@ def clean(folder: Path, planned: Sequence[Item]) -> None:
         files.remove_unfinished(folder / place)
 
 
-def _entry(record: Record) -> page.Entry:
+def _entry(record: Record, folder: Path) -> page.Entry:
+    def there(preview: str) -> str:
+        """Return a preview's path, or nothing if somebody has removed it."""
+        return preview if preview and (folder / preview).exists() else ""
+
+    source = record.input
+    if record.input_stat is not None:  # as it is found from the page's folder
+        source = os.path.relpath(source, folder)
     return page.Entry(
         name=record.name,
         preset=record.preset,
@@ -408,7 +435,8 @@ def _entry(record: Record) -> page.Entry:
         facts=record.facts or {},
         error=f"{record.error}\n{record.advice}".strip(),
         notes=record.notes,
-        thumbnail=record.thumbnail,
-        before=record.before,
-        after=record.after,
+        source=source,
+        thumbnail=there(record.thumbnail),
+        before=there(record.before),
+        after=there(record.after),
     )

@@ -181,6 +181,16 @@ class Session:
         mine = plan.in_shard(items, *self.wanted.shard)
         return Planned(mine, clashes + unlisted, gathered.left_out)
 
+    def open(self) -> journal.Journal:
+        """Have the journal, so that nobody else works in the folder until this is closed.
+
+        Raises:
+            OutputError: it cannot be written, or another dreamer is at work there.
+        """
+        if self._journal is None:
+            self._journal = journal.Journal(self.folder, self._suffix())
+        return self._journal
+
     def judge(self, planned: Planned) -> list[Verdict]:
         """Decide what is to be done about each item; what is refused comes last."""
         judge = Judge(self.folder, self.wanted.request, self.records, renew=self.wanted.renew)
@@ -205,22 +215,22 @@ class Session:
             NetworkError: weights that cannot be fetched.
             DeviceError: no cluster is there.
         """
-        if self._journal is None:
-            self._journal = journal.Journal(self.folder, self._suffix())
-            # What another run has done since the verdicts were made is seen when it is written.
-            run.clean(self.folder, [verdict.item for verdict in verdicts])
-            self._run = Run(self._options(), self._journal, self._started)
-        assert self._run is not None
+        found = self.open()
+        run.clean(self.folder, [verdict.item for verdict in verdicts])
+        if self._run is None:
+            self._run = Run(self._options(), found, self._started)
         self._run.on_event = on_event or self._run.on_event
         self._run.stop = stop or self._run.stop
         return self._run(verdicts)
 
     def close(self) -> None:
         """End the workers and let others at the journal."""
-        if self._run is not None:
-            self._run.close()
-        if self._journal is not None:
-            self._journal.close()
+        try:
+            if self._run is not None:
+                self._run.close()
+        finally:
+            if self._journal is not None:
+                self._journal.close()
 
     def problems(self) -> list[str]:
         """Say what went wrong beside the items: the page or the journal not written."""
@@ -232,16 +242,16 @@ class Session:
             said.append(f"{len(self._journal.unwritten)} lines of the journal found no room")
         return said
 
-    def workers(self, todo: int) -> int:
-        """Return how many processes make `todo` pictures."""
+    def workers(self, todo: int | None = None) -> int:
+        """Return how many processes make `todo` pictures; at most, if that is not known."""
         if self.wanted.workers is not None:
             return self.wanted.workers
         useful = max(1, devices.default_threads() // self.looks[0].threads)
         if self.looks[0].device != "cpu":
             useful = 1 if self.wanted.cluster else len(devices.alike(self.looks[0].device))
-        return max(1, min(useful, todo))
+        return useful if todo is None else max(1, min(useful, todo))
 
-    def _started(self, todo: int) -> Runner:
+    def _started(self) -> Runner:
         """Start what makes the pictures, with the weights at hand."""
         first = self.looks[0]
         published, checkpoint = weights.choose(first.row, first.chosen)
@@ -252,7 +262,7 @@ class Session:
 
             return Cluster(self.wanted.cluster, first, gpus=self.wanted.gpus)
         places = devices.alike(first.device)
-        return pool.Pool(self.workers(todo), estimate.free_memory(), places)
+        return pool.Pool(self.workers(), estimate.free_memory, places)
 
     def _options(self) -> Options:
         return Options(
@@ -261,6 +271,7 @@ class Session:
             metadata=self.wanted.request.metadata,
             retries=self.wanted.retries,
             fail_fast=self.wanted.fail_fast,
+            shared=self.wanted.shard[1] > 1,
             title=files.shown(self.folder.resolve().name) or "dreams",
         )
 

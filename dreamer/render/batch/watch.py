@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,6 +14,7 @@ from dreamer.render.batch.plan import file_stat
 from dreamer.render.batch.run import Result
 from dreamer.render.batch.session import Planned, Session
 
+RETRY_AFTER = (60.0, 300.0, 1800.0)  # seconds until what failed is tried again
 POLL = 0.2  # seconds between two looks at whether to stop
 
 
@@ -40,6 +42,7 @@ class Watch:
         self._clock = clock
         self._seen: dict[str, tuple[Stat | None, float]] = {}
         self._taken: dict[str, Stat | None] = {}
+        self._failed: dict[str, tuple[float, int]] = {}  # when to try again, how often tried
         self._refused: set[str] = set()
 
     def look(self) -> Gathered:
@@ -55,20 +58,32 @@ class Watch:
             if photo.path not in self._seen or self._seen[photo.path][0] != stat:
                 self._seen[photo.path] = stat, now
             since = self._seen[photo.path][1]
-            if self._taken.get(photo.path, ()) != stat and now - since >= self.settle:
+            again = now >= self._failed.get(photo.path, (math.inf, 0))[0]
+            if (self._taken.get(photo.path, ()) != stat or again) and now - since >= self.settle:
                 self._taken[photo.path] = stat
                 whole.append(photo)
         self._forget(gathered.photos)
         refused = tuple(each for each in gathered.refused if each.path not in self._refused)
-        self._refused |= {each.path for each in refused}
+        self._refused = {each.path for each in gathered.refused}
         return replace(gathered, photos=tuple(whole), refused=refused)
 
     def _forget(self, photos: tuple[Found, ...]) -> None:
-        """Drop what is not there any more, so that years of photos fill no memory."""
+        """Drop what is not there any more."""
         there = {photo.path for photo in photos}
-        for known in (self._seen, self._taken):
+        for known in (self._seen, self._taken, self._failed):
             for path in known.keys() - there:
                 del known[path]
+
+    def _again(self, found: Gathered, results: list[Result]) -> None:
+        """Remember to try again what failed, later and later, since nothing may tell of a cure."""
+        failed = {each.input for each in results if each.status == "failed"}
+        for photo in found.photos:
+            if photo.path not in failed:
+                self._failed.pop(photo.path, None)
+                continue
+            count = self._failed.get(photo.path, (0.0, 0))[1]
+            wait = RETRY_AFTER[min(count, len(RETRY_AFTER) - 1)]
+            self._failed[photo.path] = self._clock() + wait, count + 1
 
     def rounds(
         self,
@@ -87,11 +102,12 @@ class Watch:
             found = self.look()
             if found.photos or found.refused:
                 try:
-                    work(self.session.plan(found, strict=False))
+                    self._again(found, work(self.session.plan(found, strict=False)))
                 except DreamerError as error:
                     on_error(error)
                     for photo in found.photos:
                         self._taken.pop(photo.path, None)
+                    self._refused -= {each.path for each in found.refused}
             until = self._clock() + self.every
             while not stop() and self._clock() < until:
                 time.sleep(min(POLL, self.every))

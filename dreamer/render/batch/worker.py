@@ -44,6 +44,7 @@ class Worker:
         self.halted = False
         self._network: tuple[tuple[object, ...], Network] | None = None
         self._busy = threading.Lock()
+        self._reading = threading.Lock()
 
     def make(self, task: Task, on_progress: OnProgress | None = None) -> Made | Failed | Dropped:
         """Make one picture; never raises. Safe to call from several threads at once.
@@ -66,7 +67,8 @@ class Worker:
             return Failed(task.number, 70, message, "Please report it, with the photo if you can.")
 
     def _make(self, task: Task, on_progress: OnProgress | None) -> Made | Dropped:
-        photo, own, recipe = _read(task)
+        with self._reading:  # a large photo takes more memory decoded than its dream does
+            photo, own, recipe = _read(task)
         loop = still.plan(recipe)
         due = 0.0
 
@@ -79,6 +81,8 @@ class Worker:
         with self._busy:
             if self.halted:
                 return Dropped(task.number)
+            if on_progress is not None:
+                on_progress(0.0)
             made = still.dream(recipe, photo, self._loaded(task.look), on_step=on_step)
         stream = io.BytesIO()
         made.write(stream, task.suffix, metadata=task.metadata)
