@@ -85,7 +85,7 @@ def by_suffix(path: str | os.PathLike[str]) -> Format:
             return row
     near = nearest(suffix, SUFFIXES, count=1)
     offer = f"Did you mean {near[0]}? " if near else ""
-    wrong = f"'{suffix}' is no format to write" if suffix else "It has no suffix"
+    wrong = f"'{files.shown(suffix)}' is no format to write" if suffix else "It has no suffix"
     raise UsageError(
         f"Cannot tell how to write '{files.shown(path)}': {wrong}.",
         f"{offer}The suffix chooses the format: {', '.join(SUFFIXES)}.",

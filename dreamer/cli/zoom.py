@@ -1,0 +1,221 @@
+"""`dreamer zoom`: a film that zooms into a dream without an end."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dreamer.cli.console import StopOnInterrupt, console
+from dreamer.cli.options import (
+    DryRun,
+    Json,
+    LookOptions,
+    Overwrite,
+    Quiet,
+    Verbose,
+    complete_preset,
+    flattened,
+)
+from dreamer.errors import Interrupted, UsageError
+from dreamer.media.files import fitting_name, shown
+
+if TYPE_CHECKING:
+    from dreamer.render.filming import Film
+
+STOPPING = "Stopping after this step; what is dreamed is kept, and the film goes on from there."
+GO_ON = "Stopped: run the command again to go on."
+
+
+@flattened
+def zoom(
+    photo: Annotated[
+        str | None, typer.Argument(metavar="[PHOTO]", help="The photo; 'sky' by default.")
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output", "-o", help="The film: .mp4, .webm, .gif, .webp, or a folder of frames."
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            "--preset",
+            "-p",
+            help="How to dream: `dreamer presets list`; dream by default.",
+            autocompletion=complete_preset,
+        ),
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(help="How long it is, 0.1 to 86400; 10 by default.")
+    ] = None,
+    fps: Annotated[float, typer.Option(help="Frames a second, 1 to 240.")] = 30.0,
+    size: Annotated[
+        str | None, typer.Option(metavar="WxH", help="1280x720, or 720p, 1080p, 4k.")
+    ] = None,
+    speed: Annotated[
+        float, typer.Option(help="How many times a second enlarges, 1.01 to 8.")
+    ] = 2.0,
+    direction: Annotated[
+        str, typer.Option(metavar="in|out", help="Into the dream, or out.")
+    ] = "in",
+    rotate: Annotated[float, typer.Option(help="Degrees a second, -360 to 360.")] = 0.0,
+    center: Annotated[
+        str, typer.Option(metavar="X,Y", help="The place zoomed into, each 0 to 1.")
+    ] = "0.5,0.5",
+    ease: Annotated[bool, typer.Option("--ease", metavar="", help="Start and end slowly.")] = False,
+    loop: Annotated[
+        bool, typer.Option("--loop", metavar="", help="The end flows into the beginning.")
+    ] = False,
+    journey: Annotated[
+        str | None,
+        typer.Option(help="Presets or targets in turn: 'textures 4s, eyes 6s, class:zebra 5s'."),
+    ] = None,
+    codec: Annotated[str | None, typer.Option(help="Another one of the format's codecs.")] = None,
+    crf: Annotated[int | None, typer.Option(help="Quality: less is better and larger.")] = None,
+    audio: Annotated[str | None, typer.Option(metavar="FILE", help="Sound for the film.")] = None,
+    strip: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write a contact strip of it as well.")
+    ] = None,
+    keep_frames: Annotated[
+        bool, typer.Option("--keep-frames", metavar="", help="Keep the pictures it is made of.")
+    ] = False,
+    how: LookOptions = LookOptions(),  # noqa: B008 - frozen
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Zoom into a dream, for as long as you like.
+
+    Run it again to go on where it was stopped. The path of the film is the last thing on stdout.
+    """
+    console.setup("zoom", as_json=as_json, quiet=quiet, verbose=verbose)
+    if output == "":
+        raise UsageError("-o is empty.", "Name a film.")
+    if direction not in ("in", "out"):
+        raise UsageError(f"'{direction}' is no direction.", "It can be in or out.")
+    request, _ = how.request(*(() if preset is None else (preset,)), overwrite=overwrite)
+    from dreamer.render import filming
+
+    if output is None:
+        stem = "sky" if photo is None else Path(photo).stem
+        output = str(Path("outputs") / fitting_name(stem, "-zoom.mp4"))
+    film = filming.prepare(
+        filming.Wanted(
+            output=Path(output),
+            request=replace(request, photo=photo),
+            seconds=seconds,
+            fps=fps,
+            size=None if size is None else filming.parse_size(size),
+            speed=speed,
+            rotate=rotate,
+            centre=_centre(center),
+            outward=direction == "out",
+            ease=ease,
+            loop=loop,
+            journey=() if journey is None else filming.parse_journey(journey),
+            codec=codec,
+            crf=crf,
+            audio=None if audio is None else Path(audio),
+            strip=None if strip is None else Path(strip),
+            keep_frames=keep_frames,
+            overwrite=overwrite,
+        )
+    )
+    for note in film.notes:
+        console.say(f"Note: {note}.")
+    if dry_run:
+        console.finish(_report(film, 0.0) | {"dry_run": True}, _described(film))
+        return 0
+    if film.kept:
+        console.say("It is there already, with this very recipe: kept.")
+        console.finish(_report(film, 0.0), output)
+        return 0
+    console.detail(_described(film))
+    began = time.perf_counter()
+    if not _make(film):
+        console.say(GO_ON)
+        console.finish(_report(film, time.perf_counter() - began), "", status="partial")
+        return Interrupted.exit_code
+    console.finish(_report(film, time.perf_counter() - began), output)
+    return 0
+
+
+def _make(film: Film) -> bool:
+    """Make it, with a bar that counts pixels x steps of the keyframes."""
+    from tqdm import tqdm
+
+    from dreamer.render import filming
+
+    recipe = film.recipe
+    works = [recipe.recipe_at(number).work / 1e6 for number in range(recipe.keyframes)]
+    hidden = console.quiet or console.as_json or not sys.stderr.isatty()
+    with (
+        StopOnInterrupt(STOPPING) as stop,
+        tqdm(
+            total=sum(works),
+            disable=hidden,
+            leave=False,
+            bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}, {remaining} left",
+        ) as bar,
+    ):
+        before = -1
+
+        def on_progress(progress: Any) -> None:
+            nonlocal before
+            if before < 0:  # what an earlier run has dreamed took no time now
+                bar.initial = bar.n = sum(works[: progress.keyframe])
+            if before != progress.keyframe:
+                before = progress.keyframe
+                console.detail(f"keyframe {before + 1}/{progress.of}")
+            bar.set_description_str(f"keyframe {before + 1}/{progress.of}", False)
+            bar.update(sum(works[:before]) + progress.work / 1e6 - bar.n)
+
+        return filming.make(film, on_progress=on_progress, stop=stop)
+
+
+def _centre(text: str) -> tuple[float, float]:
+    try:
+        across, down = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise UsageError(
+            f"'{text}' is not valid for --center.", "Write it like 0.5,0.5: from the top left."
+        ) from error
+    return across, down
+
+
+def _described(film: Film) -> str:
+    """Say in a few lines what will be done."""
+    recipe = film.recipe
+    first = recipe.stretches[0].recipe
+    width, height = recipe.size
+    lines = (
+        ("start", first.origin.name or first.origin.start),
+        ("looks", ", ".join(stretch.recipe.preset for stretch in recipe.stretches)),
+        ("film", f"{width}x{height}, {recipe.frames} frames at {recipe.fps:g} a second"),
+        ("dreams", f"{recipe.keyframes} of {first.size[0]}x{first.size[1]}"),
+        ("output", shown(film.wanted.output)),
+    )
+    return "\n".join(f"{name:8} {value}" for name, value in lines)
+
+
+def _report(film: Film, seconds: float) -> dict[str, Any]:
+    recipe = film.recipe
+    return {
+        "output": str(film.wanted.output),
+        "recipe": recipe.to_dict(),
+        "recipe_hash": recipe.hash,
+        "frames": recipe.frames,
+        "keyframes": recipe.keyframes,
+        "seconds": round(seconds, 3),
+        "kept": film.kept,
+        "dry_run": False,
+        "notes": list(film.notes),
+    }

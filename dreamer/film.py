@@ -1,0 +1,148 @@
+"""The recipe of a film: the recipes of its keyframes, and how the camera moves between them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+import dreamer
+from dreamer.errors import UsageError
+from dreamer.recipe import Pixels, Recipe
+
+SCHEMA = 1
+# Raised whenever the same numbers make another film.
+ENGINE = 1
+FACTOR = 2.0
+"""How many times a keyframe is enlarged to become the next."""
+
+_DESCRIPTIONS = ("dreamer",)
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Stretch(_Part):
+    """A part of a film with one look.
+
+    Attributes:
+        until: where it ends, seconds.
+        recipe: of its keyframes; the seed of each is drawn from the recipe's.
+    """
+
+    until: float = Field(gt=0)
+    recipe: Recipe
+
+
+class ZoomRecipe(_Part):
+    """Every number that decides a zoom.
+
+    Attributes:
+        version: of this format.
+        engine: of the arithmetic: see `ENGINE`.
+        dreamer: the version of the program that made it.
+        film: what kind of film.
+        stretches: the looks, in their order.
+        size: width and height of a frame, px.
+        fps: frames a second.
+        frames: how many.
+        doublings: how far it zooms in all; every whole one is a keyframe.
+        turn: how far it turns in all, degrees.
+        centre: the place that stays where it is, from -1 to 1 each way.
+        outward: whether it is played backwards.
+        ease: whether it starts and ends slowly.
+        loop: whether the last frame flows into the first.
+        hold: how strongly a keyframe is held to the one around it, 0..1.
+        pull: how strongly its light and colour are held to the first one's, 0..1.
+    """
+
+    version: int = Field(default=SCHEMA, alias="schema")
+    engine: int = ENGINE
+    dreamer: str = dreamer.__version__
+    film: Literal["zoom"] = "zoom"
+    stretches: Annotated[tuple[Stretch, ...], Field(min_length=1)]
+    size: tuple[Pixels, Pixels]
+    fps: float = Field(gt=0)
+    frames: int = Field(ge=1)
+    doublings: float = Field(ge=0)
+    turn: float = 0.0
+    centre: tuple[float, float] = (0.0, 0.0)
+    outward: bool = False
+    ease: bool = False
+    loop: bool = False
+    hold: float = Field(default=0.8, ge=0, le=1)
+    pull: float = Field(default=0.4, ge=0, le=1)
+
+    @property
+    def keyframes(self) -> int:
+        """How many pictures are dreamed."""
+        whole = math.ceil(self.doublings - 1e-9)
+        return whole if self.loop else whole + 1
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of all that decides the film."""
+        values = self.to_dict()
+        for name in _DESCRIPTIONS:
+            values.pop(name, None)
+        for stretch in values["stretches"]:
+            for name in ("dreamer", "preset", "partial"):
+                stretch["recipe"].pop(name, None)
+            stretch["recipe"]["settings"].pop("description")
+            stretch["recipe"]["origin"].pop("name")
+        text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, as they are written."""
+        values: dict[str, Any] = json.loads(self.to_json())
+        return values
+
+    def to_json(self) -> str:
+        """Return one line of JSON."""
+        return self.model_dump_json(by_alias=True)
+
+    def depth(self, frame: int) -> float:
+        """Return how far a frame has zoomed, doublings."""
+        last = self.frames if self.loop else max(1, self.frames - 1)
+        share = frame / last
+        if self.outward:
+            share = 1 - share
+        if self.ease:
+            share = share * share * (3 - 2 * share)
+        return share * self.doublings
+
+    def recipe_at(self, keyframe: int) -> Recipe:
+        """Return the recipe of a keyframe: of the stretch that the film is in when it is whole."""
+        seconds = self.frames / self.fps
+        share = keyframe / self.doublings if self.doublings else 0.0
+        time = seconds * (1 - share if self.outward else share)
+        for stretch in self.stretches:
+            if time <= stretch.until:
+                return stretch.recipe
+        return self.stretches[-1].recipe
+
+
+def from_json(text: str, source: str) -> ZoomRecipe:
+    """Read a film's recipe.
+
+    Args:
+        text: from `ZoomRecipe.to_json`.
+        source: the file it came from, for messages.
+
+    Raises:
+        UsageError: it is no recipe of a film, or one of a newer version.
+    """
+    try:
+        return ZoomRecipe.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"])) or "the whole"
+        raise UsageError(
+            f"'{source}' carries no recipe of a film that can be read: {place}: {first['msg']}.",
+            "Use the original file, and the newest dreamer.",
+        ) from error

@@ -1,0 +1,476 @@
+"""A film from what was asked for to its file, continued where it was interrupted.
+
+What is dreamed is kept in a hidden folder beside the film until that is done: the frames follow
+from it in little time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from queue import Queue
+
+from PIL import Image
+
+from dreamer.core import zoom as geometry
+from dreamer.errors import InputError, OutputError, UsageError, unknown
+from dreamer.film import Stretch as StretchRecipe
+from dreamer.film import ZoomRecipe, from_json
+from dreamer.media import files, films, footage, images, reading
+from dreamer.media.images import Photo
+from dreamer.networks import rows
+from dreamer.presets import names as preset_names
+from dreamer.recipe import Origin, Start
+from dreamer.render import sheets, zoom
+from dreamer.render.job import DEFAULT_SIZE, MADE
+from dreamer.render.look import Look, Request, look
+from dreamer.render.zoom import Keyframes, Progress
+
+NAMED_SIZES = {"720p": (1280, 720), "1080p": (1920, 1080), "4k": (3840, 2160)}
+LONGEST = 1280
+"""The longer side of a film of a photo unless told otherwise, px."""
+LEAST_SPEED, MOST_SPEED = 1.01, 8.0
+STRIP = 12
+"""Frames on a contact strip."""
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A part of a journey: a preset's name or a target, and its seconds."""
+
+    what: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What was asked for.
+
+    Attributes:
+        output: the film's file, or a folder of frames.
+        request: the photo and how to dream; its size and output are not used.
+        seconds: the film's length; None for the journey's, or ten.
+        fps: frames a second.
+        size: width and height, px; None for the photo's shape.
+        speed: how many times a second enlarges.
+        rotate: degrees a second, clockwise.
+        centre: the place zoomed into, 0..1 from the left and from the top.
+        outward: whether it zooms out.
+        ease: whether it starts and ends slowly.
+        loop: whether the last frame flows into the first.
+        journey: the looks, in their order.
+        codec: see `films`; None for the format's own.
+        crf: quality, see `films`.
+        audio: a file whose sound goes into the film.
+        strip: where to write a contact strip.
+        keep_frames: whether what was dreamed is kept.
+        overwrite: whether a film that exists is replaced.
+    """
+
+    output: Path
+    request: Request = field(default_factory=Request)
+    seconds: float | None = None
+    fps: float = 30.0
+    size: tuple[int, int] | None = None
+    speed: float = 2.0
+    rotate: float = 0.0
+    centre: tuple[float, float] = (0.5, 0.5)
+    outward: bool = False
+    ease: bool = False
+    loop: bool = False
+    journey: Sequence[Stretch] = ()
+    codec: str | None = None
+    crf: int | None = None
+    audio: Path | None = None
+    strip: Path | None = None
+    keep_frames: bool = False
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class Film:
+    """A film to make, all checks passed.
+
+    Attributes:
+        wanted: what was asked for.
+        recipe: every number.
+        photo: what it starts from, or None if the recipe makes it itself.
+        look: the network's.
+        kept: whether the file holds this very film already.
+        work: the hidden folder of what is dreamed.
+        notes: what the user should know.
+    """
+
+    wanted: Wanted
+    recipe: ZoomRecipe
+    photo: Photo | None
+    look: Look
+    kept: bool
+    work: Path
+    notes: tuple[str, ...]
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Read a size such as "1280x720" or "1080p".
+
+    Raises:
+        UsageError: it is none.
+    """
+    if text.lower() in NAMED_SIZES:
+        return NAMED_SIZES[text.lower()]
+    width, _, height = text.lower().partition("x")
+    if not (width.isascii() and width.isdigit() and height.isascii() and height.isdigit()):
+        raise UsageError(
+            f"'{text}' is not a size.", f"Write it like 1280x720, or {', '.join(NAMED_SIZES)}."
+        )
+    size = int(width[:6]), int(height[:6])
+    if not all(2 <= side <= 16_384 for side in size):
+        raise UsageError(f"{text} is no size for a film.", "Each side can be 2 to 16384 px.")
+    return size
+
+
+def parse_journey(text: str) -> tuple[Stretch, ...]:
+    """Read a journey such as "textures 4s, eyes 6s, class:zebra 5s".
+
+    Raises:
+        UsageError: a part of it has no seconds.
+    """
+    found = []
+    for part in text.split(","):
+        what, _, time = part.strip().rpartition(" ")
+        try:
+            seconds = float(time.removesuffix("s"))
+        except ValueError:
+            seconds = math.nan
+        if not what.strip() or not 0 < seconds < math.inf:
+            raise UsageError(
+                f"'{part.strip()}' is no part of a journey.",
+                "Write presets or targets with their seconds: 'textures 4s, eyes 6s'.",
+            )
+        found.append(Stretch(what.strip(), seconds))
+    return tuple(found)
+
+
+def prepare(wanted: Wanted) -> Film:
+    """Resolve and check what was asked for.
+
+    Raises:
+        UsageError: names, values or their combination.
+        InputError: the photo, or the sound.
+        NetworkError: weights that cannot be had.
+        OutputError: the film exists, or cannot be written.
+        DeviceError: the device.
+    """
+    _check(wanted)
+    looks = _looks(wanted)
+    source, start = _source(wanted.request)
+    own = reading.probe(source) if source is not None else DEFAULT_SIZE
+    size = wanted.size or _film_size(own, films.by_suffix(wanted.output).even)
+    canvas = geometry.canvas_size((size[1], size[0]))
+    looks[0].row.check_size(canvas[1], canvas[0], f"A film of {size[0]}x{size[1]} pixels")
+    looks = [looks[0].placed(), *looks[1:]]
+    looks = [replace(each, device=looks[0].device) for each in looks]
+    photo = None if source is None else images.load(source)
+    origin = Origin(start=start)
+    if photo is not None:
+        origin = Origin(name=files.text(photo.name), sha256=photo.sha256)
+    recipe = _recipe(wanted, looks, origin, size, (canvas[1], canvas[0]))
+    found = _recipe_of(wanted.output) if not wanted.overwrite else None
+    kept = found is not None and found.hash == recipe.hash
+    notes = looks[0].notes + (photo.notes if photo is not None else ())
+    if not kept:
+        notes += films.check(
+            wanted.output,
+            size,
+            wanted.fps,
+            codec=wanted.codec,
+            crf=wanted.crf,
+            audio=wanted.audio,
+            overwrite=wanted.overwrite,
+        )
+    if wanted.strip is not None:
+        files.check(wanted.strip, overwrite=True)
+    name = files.fitting_name(wanted.output.name, ".dreamer")
+    work = wanted.output.with_name(f".{name}"[: files.NAME_BYTES])
+    return Film(wanted, recipe, photo, looks[0], kept, work, notes)
+
+
+def make(
+    film: Film,
+    *,
+    on_progress: Callable[[Progress], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> bool:
+    """Make a film; returns whether it is whole: otherwise the next time goes on from here.
+
+    Args:
+        film: from `prepare`.
+        on_progress: told of the keyframes.
+        stop: asked after every step.
+
+    Raises:
+        OutputError: it cannot be written, or another dreamer is making it.
+        DreamerError: as dreaming a picture does.
+    """
+    wanted, recipe = film.wanted, film.recipe
+    with ExitStack() as stack:
+        stack.enter_context(_claimed(film))
+        network = film.look.load_network()
+        keyframes = Keyframes(recipe, film.work, film.photo, network)
+        encoder = _Encoder(film, keyframes)
+        try:
+            for number in range(recipe.keyframes):
+                if number >= keyframes.kept():
+                    whole = keyframes.make(number, on_progress=on_progress, stop=stop)
+                    if not whole:
+                        encoder.drop()
+                        return False
+                encoder.upto(zoom.frames_ready(recipe, number + 1))
+                if encoder.failed:
+                    break
+        except BaseException:
+            encoder.drop()
+            raise
+        encoder.finish()
+    if not wanted.keep_frames:
+        shutil.rmtree(film.work, ignore_errors=True)
+    return True
+
+
+class _Encoder:
+    """Makes frames and writes them, beside the dreaming."""
+
+    def __init__(self, film: Film, keyframes: Keyframes) -> None:
+        self._film = film
+        self._keyframes = keyframes
+        self._ranges: Queue[int | None] = Queue()
+        self._error: BaseException | None = None
+        self._dropped = False
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    @property
+    def failed(self) -> bool:
+        """Whether it has ended with an error, which `finish` raises."""
+        return self._error is not None
+
+    def upto(self, frame: int) -> None:
+        """Say that all frames before one can be made."""
+        self._ranges.put(frame)
+
+    def finish(self) -> None:
+        """Wait until the film is there.
+
+        Raises:
+            DreamerError: why it is not.
+        """
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def drop(self) -> None:
+        """Leave no film."""
+        self._dropped = True
+        self._ranges.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._write()
+        except _Dropped:
+            pass
+        except BaseException as error:
+            self._error = error
+
+    def _write(self) -> None:
+        wanted, recipe = self._film.wanted, self._film.recipe
+        tiles: list[tuple[str, Image.Image]] = []
+        shown = set(strip_frames(recipe.frames)) if wanted.strip is not None else set()
+        comment = recipe.to_json() if wanted.request.metadata else None
+        done = 0
+        with films.writing(
+            wanted.output,
+            recipe.size,
+            recipe.fps,
+            codec=wanted.codec,
+            crf=wanted.crf,
+            audio=wanted.audio,
+            comment=comment,
+            overwrite=wanted.overwrite,
+        ) as writer:
+            while done < recipe.frames:
+                upto = self._ranges.get()
+                if self._dropped or upto is None:
+                    raise _Dropped
+                for frame in zoom.frames(self._keyframes, done, upto):
+                    if self._dropped:
+                        raise _Dropped
+                    writer.add(frame)
+                    if done in shown:
+                        tile = Image.frombytes("RGB", recipe.size, frame)
+                        tile.thumbnail((480, 480))
+                        tiles.append((f"{done / recipe.fps:.1f} s", tile))
+                    done += 1
+        if wanted.strip is not None:
+            sheets.save(sheets.grid(tiles, columns=4), wanted.strip, overwrite=True)
+
+
+class _Dropped(Exception):  # noqa: N818 - a request, not an error
+    """The film is not wanted any more."""
+
+
+def strip_frames(count: int) -> list[int]:
+    """Return the numbers of the frames on a contact strip, evenly from the first to the last."""
+    shown = min(STRIP, count)
+    return sorted({round(index * (count - 1) / max(1, shown - 1)) for index in range(shown)})
+
+
+@contextlib.contextmanager
+def _claimed(film: Film) -> Iterator[None]:
+    """Have the folder of what is dreamed, emptied if it is of another film.
+
+    Raises:
+        OutputError: another dreamer has it.
+    """
+    path = film.work / "recipe.json"
+    with files.writing(film.work):
+        film.work.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        if not files.lock(descriptor, wait=False):
+            raise OutputError(
+                f"Another dreamer is making '{files.shown(film.wanted.output)}'.",
+                "Wait until it is done, or choose another name with -o.",
+            )
+        with files.writing(film.work):
+            files.remove_unfinished(film.work)
+            files.remove_unfinished(film.work.parent)
+            wanted = film.recipe.hash.encode()
+            if os.read(descriptor, len(wanted) + 1) != wanted:
+                for stale in film.work.glob("keyframe-*.png"):
+                    stale.unlink()
+                os.lseek(descriptor, 0, os.SEEK_SET)
+                os.ftruncate(descriptor, 0)
+                os.write(descriptor, wanted)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _check(wanted: Wanted) -> None:
+    if wanted.request.output is not None or wanted.request.size is not None:
+        raise UsageError("A film has a size and a file of its own.", "Give them to the film.")
+    films.by_suffix(wanted.output)
+    for name, value, least, most in (
+        ("--speed", wanted.speed, LEAST_SPEED, MOST_SPEED),
+        ("--rotate", wanted.rotate, -360, 360),
+        ("--center", min(wanted.centre), 0, 1),
+        ("--center", max(wanted.centre), 0, 1),
+        ("--fps", wanted.fps, 1, 240),
+        ("--seconds", _seconds(wanted), 0.1, 86_400),
+    ):
+        if not least <= value <= most:
+            raise UsageError(f"{value:g} is not valid for {name}.", f"Give {least} to {most}.")
+    if wanted.journey and wanted.seconds is not None:
+        raise UsageError("--journey and --seconds both say how long it is.", "Give one.")
+
+
+def _seconds(wanted: Wanted) -> float:
+    if wanted.seconds is not None:
+        return wanted.seconds
+    return sum(stretch.seconds for stretch in wanted.journey) or 10.0
+
+
+def _looks(wanted: Wanted) -> list[Look]:
+    """Return the look of each stretch: of a preset, or of a target with the film's preset."""
+    if not wanted.journey:
+        return [look(wanted.request)]
+    found = []
+    for stretch in wanted.journey:
+        request = wanted.request
+        if stretch.what in preset_names():
+            request = replace(request, preset=stretch.what)
+        else:
+            request = replace(request, overrides={**request.overrides, "target": stretch.what})
+        try:
+            found.append(look(request))
+        except UsageError as error:
+            network = request.network if isinstance(request.network, str) else rows.DEFAULT
+            row = rows.row(network)
+            near = [*preset_names(), *rows.LEVELS, *(layer.name for layer in row.layers)]
+            if ":" in stretch.what or "*" in stretch.what or stretch.what in near:
+                raise
+            listing = "`dreamer presets list` and `dreamer layers` show them"
+            raise unknown("preset or target", stretch.what, near, listing) from error
+    return found
+
+
+def _source(request: Request) -> tuple[str | None, Start]:
+    photo = request.photo
+    if photo is None:
+        return None, "sky"
+    for made in MADE:
+        if photo == made and not Path(made).exists():
+            return None, made
+    if not isinstance(photo, str):
+        raise InputError("A film starts from a photo's file.", "Name one, or 'sky'.")
+    return photo, "photo"
+
+
+def _film_size(own: tuple[int, int], even: bool) -> tuple[int, int]:
+    """Return the size of a film in a photo's shape."""
+    width, height = own if max(own) <= LONGEST else reading.fitted(*own, LONGEST)
+    return (width - width % 2, height - height % 2) if even else (width, height)
+
+
+def _recipe(
+    wanted: Wanted,
+    looks: Sequence[Look],
+    origin: Origin,
+    size: tuple[int, int],
+    canvas: tuple[int, int],
+) -> ZoomRecipe:
+    seconds = _seconds(wanted)
+    frames = max(1, round(seconds * wanted.fps))
+    length = frames / wanted.fps
+    doublings = math.log2(wanted.speed) * length
+    turn = wanted.rotate * length
+    if wanted.loop:
+        # It comes back to where it was: at a whole keyframe, and upright.
+        doublings = float(max(1, round(doublings)))
+        turn = 360.0 * round(turn / 360)
+    ends, end = [], 0.0
+    for stretch in wanted.journey or (Stretch("", seconds),):
+        end += stretch.seconds
+        ends.append(end)
+    return ZoomRecipe(
+        stretches=tuple(
+            StretchRecipe(until=until, recipe=each.recipe(origin, canvas))
+            for until, each in zip(ends, looks, strict=True)
+        ),
+        size=size,
+        fps=float(wanted.fps),
+        frames=frames,
+        doublings=doublings,
+        turn=turn,
+        centre=(2 * wanted.centre[0] - 1, 2 * wanted.centre[1] - 1),
+        outward=wanted.outward,
+        ease=wanted.ease,
+        loop=wanted.loop,
+    )
+
+
+def _recipe_of(path: Path) -> ZoomRecipe | None:
+    """Return the recipe of a film that may be anything."""
+    try:
+        comment = footage.read_comment(path)
+        return None if comment is None else from_json(comment, files.shown(path))
+    except (InputError, UsageError, OSError):
+        return None

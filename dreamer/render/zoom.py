@@ -1,0 +1,216 @@
+"""A zoom: keyframes that are dreamed and kept, and the frames between them."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from dreamer.core import ascent, zoom
+from dreamer.core.ascent import Step
+from dreamer.core.zoom import Camera, Nest, Tone
+from dreamer.film import FACTOR, ZoomRecipe
+from dreamer.media import files, images
+from dreamer.media.images import Photo
+from dreamer.networks.network import Network
+from dreamer.recipe import Recipe
+from dreamer.render import devices, still
+
+IMPLANTED = 5
+"""How many doublings before its end a loop shows its beginning, small, in the middle."""
+
+Stop = Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the keyframes are.
+
+    Attributes:
+        keyframe: the one that is dreamed.
+        of: how many there are.
+        work: pixels x steps done of it.
+        whole: pixels x steps it takes.
+    """
+
+    keyframe: int
+    of: int
+    work: int
+    whole: int
+
+
+class Keyframes:
+    """The keyframes of a film, dreamed one after the other and kept in a folder.
+
+    Each is kept as a picture of 8 bits, and what was read back is what the next one is made of:
+    a film that is continued is the same as one that was never interrupted.
+
+    Args:
+        recipe: the film's.
+        folder: where they are kept.
+        photo: what the first one is dreamed on; None if the recipe makes it itself.
+        network: loaded.
+    """
+
+    def __init__(
+        self, recipe: ZoomRecipe, folder: Path, photo: Photo | None, network: Network
+    ) -> None:
+        self.recipe = recipe
+        self.folder = folder
+        self.photo = photo
+        self.network = network
+        width, height = recipe.size
+        self.size = (height, width)
+        turn = math.radians(recipe.turn) / recipe.doublings if recipe.doublings else 0.0
+        self.camera = Camera(FACTOR, turn, recipe.centre)
+        self._tone: Tone | None = None
+
+    def path(self, number: int) -> Path:
+        """Return where a keyframe is kept."""
+        return self.folder / f"keyframe-{number:05}.png"
+
+    def kept(self) -> int:
+        """Return how many are there, from the first on."""
+        number = 0
+        while number < self.recipe.keyframes and self.path(number).exists():
+            number += 1
+        return number
+
+    def load(self, number: int) -> Tensor:
+        """Return a keyframe that is kept, `(1, 3, H, W)` in 0..1."""
+        if self.recipe.loop:
+            number %= self.recipe.keyframes
+        return images.load(str(self.path(number))).pixels[None]
+
+    def make(
+        self,
+        number: int,
+        *,
+        on_progress: Callable[[Progress], None] | None = None,
+        stop: Stop | None = None,
+    ) -> bool:
+        """Dream a keyframe, the ones before it being there; returns whether it is whole.
+
+        Raises:
+            OutputError: it cannot be kept.
+            DreamerError: as `dreamer.render.still.dream`.
+        """
+        recipe = self.recipe.recipe_at(number)
+        with (
+            devices.threads(recipe.threads),
+            devices.memory_guard("{}x{} pixels".format(*recipe.size)),
+            torch.inference_mode(False),
+            torch.enable_grad(),
+        ):
+            start = self._start(number)
+            dreamed = self._dream(number, recipe, start, on_progress, stop)
+            if dreamed is None:
+                return False
+            if number > 0:
+                dreamed = zoom.hold(dreamed, start, self.recipe.hold, FACTOR)
+        data = images.encode(dreamed[0], ".png")
+        with files.replacing(self.path(number)) as stream:
+            stream.write(data)
+        return True
+
+    def nest(self, number: int) -> Nest:
+        """Return a keyframe with the one inside it."""
+        last = self.recipe.keyframes - (0 if self.recipe.loop else 1)
+        inner = self.load(number + 1) if number < last else None
+        return Nest(self.load(number), inner, self.camera, self.size)
+
+    def _start(self, number: int) -> Tensor:
+        """Return what a keyframe is dreamed on."""
+        if number == 0:
+            return self._first()
+        start = zoom.begin(self.load(number - 1), self.camera, self.size)
+        if self._tone is None:
+            self._tone = zoom.tone(self.load(0))
+        start = zoom.steady(start, self._tone, self.recipe.pull)
+        left = self.recipe.keyframes - number
+        if self.recipe.loop and left <= min(IMPLANTED, self.recipe.keyframes - 1):
+            start = zoom.implant(start, self.load(0), self.camera, left, self.size)
+        return start
+
+    def _first(self) -> Tensor:
+        """Return the photo, cut to the shape of the keyframes about the place zoomed into."""
+        height, width = zoom.canvas_size(self.size)
+        recipe = self.recipe.recipe_at(0)
+        if self.photo is None:
+            return still.start(recipe, None).pixels[None]
+        pixels = self.photo.pixels[None]
+        scale = max(height / pixels.shape[2], width / pixels.shape[3])
+        scaled = (
+            max(height, round(pixels.shape[2] * scale)),
+            max(width, round(pixels.shape[3] * scale)),
+        )
+        pixels = F.interpolate(pixels, size=scaled, mode="bicubic", antialias=True).clamp_(0, 1)
+        top, left = (scaled[0] - height) // 2, (scaled[1] - width) // 2
+        return pixels[:, :, top : top + height, left : left + width].contiguous()
+
+    def _dream(
+        self,
+        number: int,
+        recipe: Recipe,
+        start: Tensor,
+        on_progress: Callable[[Progress], None] | None,
+        stop: Stop | None,
+    ) -> Tensor | None:
+        goal = still.objective(recipe)
+        loop = still.plan(recipe)
+        seed = keyframe_seed(recipe.seed, number)
+        step: Step | None = None
+        pixels = start.to(self.network.device)
+        for step in ascent.dream(pixels, self.network.features(goal.layers), goal, loop, seed):
+            if on_progress is not None:
+                on_progress(Progress(number, self.recipe.keyframes, step.work, loop.work))
+            if stop is not None and stop():
+                return None
+        return start if step is None else step.picture().cpu()
+
+
+def keyframe_seed(seed: int, number: int) -> int:
+    """Return a keyframe's own seed; the first one's is the film's."""
+    if number == 0:
+        return seed
+    digest = hashlib.sha256(f"{seed}/keyframe {number}".encode()).digest()
+    return int.from_bytes(digest[:7], "big")
+
+
+def frames(keyframes: Keyframes, first: int, last: int) -> Iterator[bytes]:
+    """Yield the frames from `first` to before `last` as RGB bytes; what they need is there."""
+    recipe = keyframes.recipe
+    nest: tuple[int, Nest] | None = None
+    top = recipe.keyframes - 1
+    for number in range(first, last):
+        depth = recipe.depth(number)
+        outer = min(int(depth + 1e-9), top)
+        if nest is None or nest[0] != outer:
+            nest = outer, keyframes.nest(outer)
+        with torch.inference_mode():
+            frame = nest[1].frame(max(0.0, depth - outer))
+            levels = frame[0].mul_(255).round_().to(torch.uint8)
+            yield levels.permute(1, 2, 0).contiguous().numpy().tobytes()
+
+
+def frames_ready(recipe: ZoomRecipe, kept: int) -> int:
+    """Return how many frames, from the first, can be shown when so many keyframes are there."""
+    if kept >= recipe.keyframes:
+        return recipe.frames
+    if recipe.outward:
+        return 0
+    # A frame needs the keyframe that it is inside of and the next one.
+    low, high = 0, recipe.frames
+    while low < high:
+        middle = (low + high) // 2
+        if recipe.depth(middle) + 1e-9 < kept - 1:
+            low = middle + 1
+        else:
+            high = middle
+    return low
