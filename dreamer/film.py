@@ -32,10 +32,12 @@ class Stretch(_Part):
     Attributes:
         until: where it ends, seconds.
         recipe: of its keyframes; the seed of each is drawn from the recipe's.
+        again: of the frames after the first, by feedback; None for keyframes.
     """
 
     until: float = Field(gt=0)
     recipe: Recipe
+    again: Recipe | None = None
 
 
 class ZoomRecipe(_Part):
@@ -46,6 +48,8 @@ class ZoomRecipe(_Part):
         engine: of the arithmetic: see `ENGINE`.
         dreamer: the version of the program that made it.
         film: what kind of film.
+        method: nested: a picture is dreamed for every doubling, and the frames between follow from
+            them; feedback: every frame is dreamed on the one before, moved.
         stretches: the looks, in their order.
         size: width and height of a frame, px.
         fps: frames a second.
@@ -64,6 +68,7 @@ class ZoomRecipe(_Part):
     engine: int = ENGINE
     dreamer: str = dreamer.__version__
     film: Literal["zoom"] = "zoom"
+    method: Literal["nested", "feedback"] = "nested"
     stretches: Annotated[tuple[Stretch, ...], Field(min_length=1)]
     size: tuple[Pixels, Pixels]
     fps: float = Field(gt=0)
@@ -80,8 +85,25 @@ class ZoomRecipe(_Part):
     @property
     def keyframes(self) -> int:
         """How many pictures are dreamed."""
+        if self.method == "feedback":
+            return self.frames
         whole = math.ceil(self.doublings - 1e-9)
         return whole if self.loop else whole + 1
+
+    @property
+    def factor(self) -> float:
+        """How many times a keyframe is enlarged to become the next."""
+        if self.method == "nested":
+            return FACTOR
+        each = self.doublings / max(1, self.frames - 1)
+        return float(2.0 ** (-each if self.outward else each))
+
+    @property
+    def turn_each(self) -> float:
+        """How far the view turns from one keyframe to the next, degrees."""
+        if self.method == "nested":
+            return self.turn / self.doublings if self.doublings else 0.0
+        return self.turn / max(1, self.frames - 1)
 
     @property
     def hash(self) -> str:
@@ -90,10 +112,11 @@ class ZoomRecipe(_Part):
         for name in _DESCRIPTIONS:
             values.pop(name, None)
         for stretch in values["stretches"]:
-            for name in ("dreamer", "preset", "partial"):
-                stretch["recipe"].pop(name, None)
-            stretch["recipe"]["settings"].pop("description")
-            stretch["recipe"]["origin"].pop("name")
+            for recipe in filter(None, (stretch["recipe"], stretch["again"])):
+                for name in ("dreamer", "preset", "partial"):
+                    recipe.pop(name, None)
+                recipe["settings"].pop("description")
+                recipe["origin"].pop("name")
         text = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -119,12 +142,19 @@ class ZoomRecipe(_Part):
     def recipe_at(self, keyframe: int) -> Recipe:
         """Return the recipe of a keyframe: of the stretch that the film is in when it is whole."""
         seconds = self.frames / self.fps
+        if self.method == "feedback":
+            stretch = self._stretch(keyframe / self.fps)
+            return stretch.recipe if keyframe == 0 else stretch.again or stretch.recipe
         share = keyframe / self.doublings if self.doublings else 0.0
         time = seconds * (1 - share if self.outward else share)
+        return self._stretch(time).recipe
+
+    def _stretch(self, time: float) -> Stretch:
+        """Return the stretch at a time, seconds."""
         for stretch in self.stretches:
             if time <= stretch.until:
-                return stretch.recipe
-        return self.stretches[-1].recipe
+                return stretch
+        return self.stretches[-1]
 
 
 def from_json(text: str, source: str) -> ZoomRecipe:

@@ -72,6 +72,13 @@ def zoom(
     loop: Annotated[
         bool, typer.Option("--loop", metavar="", help="The end flows into the beginning.")
     ] = False,
+    method: Annotated[
+        str,
+        typer.Option(
+            metavar="nested|feedback",
+            help="nested: smooth and sharp; feedback: every frame dreams on, and boils.",
+        ),
+    ] = "nested",
     journey: Annotated[
         str | None,
         typer.Option(help="Presets or targets in turn: 'textures 4s, eyes 6s, class:zebra 5s'."),
@@ -82,6 +89,9 @@ def zoom(
     strip: Annotated[
         str | None, typer.Option(metavar="FILE", help="Write a contact strip of it as well.")
     ] = None,
+    preview: Annotated[
+        bool, typer.Option("--preview", metavar="", help="Make a small one first.")
+    ] = False,
     keep_frames: Annotated[
         bool, typer.Option("--keep-frames", metavar="", help="Keep the pictures it is made of.")
     ] = False,
@@ -101,34 +111,36 @@ def zoom(
         raise UsageError("-o is empty.", "Name a film.")
     if direction not in ("in", "out"):
         raise UsageError(f"'{direction}' is no direction.", "It can be in or out.")
+    if method not in ("nested", "feedback"):
+        raise UsageError(f"'{method}' is no method.", "It can be nested or feedback.")
     request, _ = how.request(*(() if preset is None else (preset,)), overwrite=overwrite)
     from dreamer.render import filming
 
     if output is None:
         stem = "sky" if photo is None else Path(photo).stem
         output = str(Path("outputs") / fitting_name(stem, "-zoom.mp4"))
-    film = filming.prepare(
-        filming.Wanted(
-            output=Path(output),
-            request=replace(request, photo=photo),
-            seconds=seconds,
-            fps=fps,
-            size=None if size is None else filming.parse_size(size),
-            speed=speed,
-            rotate=rotate,
-            centre=_centre(center),
-            outward=direction == "out",
-            ease=ease,
-            loop=loop,
-            journey=() if journey is None else filming.parse_journey(journey),
-            codec=codec,
-            crf=crf,
-            audio=None if audio is None else Path(audio),
-            strip=None if strip is None else Path(strip),
-            keep_frames=keep_frames,
-            overwrite=overwrite,
-        )
+    wanted = filming.Wanted(
+        output=Path(output),
+        request=replace(request, photo=photo),
+        seconds=seconds,
+        fps=fps,
+        size=None if size is None else filming.parse_size(size),
+        speed=speed,
+        rotate=rotate,
+        centre=_centre(center),
+        outward=direction == "out",
+        ease=ease,
+        loop=loop,
+        method="feedback" if method == "feedback" else "nested",
+        journey=() if journey is None else filming.parse_journey(journey),
+        codec=codec,
+        crf=crf,
+        audio=None if audio is None else Path(audio),
+        strip=None if strip is None else Path(strip),
+        keep_frames=keep_frames,
+        overwrite=overwrite,
     )
+    film = filming.prepare(wanted)
     for note in film.notes:
         console.say(f"Note: {note}.")
     if dry_run:
@@ -140,6 +152,11 @@ def zoom(
         return 0
     console.detail(_described(film))
     began = time.perf_counter()
+    if preview:
+        small = filming.prepare(filming.preview(wanted, film.recipe.size))
+        if not _make(small):
+            return Interrupted.exit_code
+        console.say(f"The preview: {shown(small.wanted.output)}")
     if not _make(film):
         console.say(GO_ON)
         console.finish(_report(film, time.perf_counter() - began), "", status="partial")

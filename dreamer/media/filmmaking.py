@@ -21,6 +21,7 @@ from PIL import Image
 
 from dreamer.errors import OutputError
 from dreamer.media import ffmpeg, files, metadata, profiles
+from dreamer.media.filmformats import THREADS
 
 RECIPE = "recipe.json"
 """The file that carries the recipe beside the frames in a folder."""
@@ -30,9 +31,6 @@ RECIPE_BYTES = 25_000
 
 Frame = bytes | memoryview
 Sink = Callable[[Frame], None]
-
-# What x264 and VP9 make depends on the number of threads, so it must not come from the machine.
-THREADS = 4
 
 # Players take the colours of a film for bt709, so it is converted by that and says so: as parts
 # of the frames (`setparams`), since the encoders' own options for it do not outlast the filters.

@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import Queue
+from typing import Literal
 
 from PIL import Image
 
@@ -37,6 +38,11 @@ NAMED_SIZES = {"720p": (1280, 720), "1080p": (1920, 1080), "4k": (3840, 2160)}
 LONGEST = 1280
 """The longer side of a film of a photo unless told otherwise, px."""
 LEAST_SPEED, MOST_SPEED = 1.01, 8.0
+AGAIN, AGAIN_OCTAVES = 1, 2
+AGAIN_STRENGTH = 0.35
+"""Steps, octaves and share of the strength of a frame after the first, by feedback."""
+PREVIEW, PREVIEW_FPS = 320, 12.0
+"""The longer side of a preview, px, and its frames a second."""
 STRIP = 12
 """Frames on a contact strip."""
 
@@ -65,6 +71,7 @@ class Wanted:
         outward: whether it zooms out.
         ease: whether it starts and ends slowly.
         loop: whether the last frame flows into the first.
+        method: nested or feedback, see `ZoomRecipe`.
         journey: the looks, in their order.
         codec: see `films`; None for the format's own.
         crf: quality, see `films`.
@@ -85,6 +92,7 @@ class Wanted:
     outward: bool = False
     ease: bool = False
     loop: bool = False
+    method: Literal["nested", "feedback"] = "nested"
     journey: Sequence[Stretch] = ()
     codec: str | None = None
     crf: int | None = None
@@ -226,8 +234,9 @@ def make(
         keyframes = Keyframes(recipe, film.work, film.photo, network)
         encoder = _Encoder(film, keyframes)
         try:
+            kept = keyframes.kept()
             for number in range(recipe.keyframes):
-                if number >= keyframes.kept():
+                if number >= kept:
                     whole = keyframes.make(number, on_progress=on_progress, stop=stop)
                     if not whole:
                         encoder.drop()
@@ -378,6 +387,10 @@ def _check(wanted: Wanted) -> None:
     ):
         if not least <= value <= most:
             raise UsageError(f"{value:g} is not valid for {name}.", f"Give {least} to {most}.")
+    if wanted.method == "feedback" and (wanted.loop or wanted.ease):
+        raise UsageError(
+            "--loop and --ease are for the method nested.", "Leave them out, or --method feedback."
+        )
     if wanted.journey and wanted.seconds is not None:
         raise UsageError("--journey and --seconds both say how long it is.", "Give one.")
 
@@ -450,9 +463,15 @@ def _recipe(
     for stretch in wanted.journey or (Stretch("", seconds),):
         end += stretch.seconds
         ends.append(end)
+    feedback = wanted.method == "feedback"
     return ZoomRecipe(
+        method=wanted.method,
         stretches=tuple(
-            StretchRecipe(until=until, recipe=each.recipe(origin, canvas))
+            StretchRecipe(
+                until=until,
+                recipe=each.recipe(origin, canvas),
+                again=_briefly(each).recipe(origin, canvas) if feedback else None,
+            )
             for until, each in zip(ends, looks, strict=True)
         ),
         size=size,
@@ -465,6 +484,43 @@ def _recipe(
         ease=wanted.ease,
         loop=wanted.loop,
     )
+
+
+def _briefly(each: Look) -> Look:
+    """Return a look with the few steps that a frame after the first takes, by feedback."""
+    settings = each.settings
+    strength = settings.ascent.strength * AGAIN_STRENGTH
+    few = {"steps": AGAIN, "coarse_steps": 1.0, "strength": strength}
+    ascent = settings.ascent.model_copy(update=few)
+    octaves = settings.octaves.model_copy(update={"count": AGAIN_OCTAVES})
+    changed = settings.model_copy(update={"ascent": ascent, "octaves": octaves})
+    return replace(each, settings=changed)
+
+
+def preview(wanted: Wanted, size: tuple[int, int]) -> Wanted:
+    """Return a small film at a low rate, in a tenth of the time, of what was asked for.
+
+    Args:
+        wanted: what was asked for.
+        size: of the film, px.
+    """
+    scale = min(1.0, max(PREVIEW / max(size), 1 / 3))
+    small = tuple(max(2, round(side * scale / 2) * 2) for side in size)
+    stem = fitting(wanted.output)
+    return replace(
+        wanted,
+        output=wanted.output.with_name(stem),
+        size=(small[0], small[1]),
+        fps=min(wanted.fps, PREVIEW_FPS),
+        audio=None,
+        strip=None,
+        overwrite=True,
+    )
+
+
+def fitting(output: Path) -> str:
+    """Return the name of a film's preview."""
+    return files.fitting_name(output.stem, f"-preview{output.suffix}")
 
 
 def _recipe_of(path: Path) -> ZoomRecipe | None:

@@ -67,8 +67,7 @@ class Keyframes:
         self.network = network
         width, height = recipe.size
         self.size = (height, width)
-        turn = math.radians(recipe.turn) / recipe.doublings if recipe.doublings else 0.0
-        self.camera = Camera(FACTOR, turn, recipe.centre)
+        self.camera = Camera(recipe.factor, math.radians(recipe.turn_each), recipe.centre)
         self._tone: Tone | None = None
 
     def path(self, number: int) -> Path:
@@ -112,7 +111,7 @@ class Keyframes:
             dreamed = self._dream(number, recipe, start, on_progress, stop)
             if dreamed is None:
                 return False
-            if number > 0:
+            if number > 0 and self.recipe.method == "nested":
                 dreamed = zoom.hold(dreamed, start, self.recipe.hold, FACTOR)
         data = images.encode(dreamed[0], ".png")
         with files.replacing(self.path(number)) as stream:
@@ -120,7 +119,9 @@ class Keyframes:
         return True
 
     def nest(self, number: int) -> Nest:
-        """Return a keyframe with the one inside it."""
+        """Return a keyframe with the one inside it, if it shows one."""
+        if self.recipe.method == "feedback":
+            return Nest(self.load(number), None, self.camera, self.size)
         last = self.recipe.keyframes - (0 if self.recipe.loop else 1)
         inner = self.load(number + 1) if number < last else None
         return Nest(self.load(number), inner, self.camera, self.size)
@@ -189,20 +190,29 @@ def frames(keyframes: Keyframes, first: int, last: int) -> Iterator[bytes]:
     nest: tuple[int, Nest] | None = None
     top = recipe.keyframes - 1
     for number in range(first, last):
+        if recipe.method == "feedback":
+            with torch.inference_mode():
+                yield _levels(keyframes.nest(number).frame(0))
+            continue
         depth = recipe.depth(number)
         outer = min(int(depth + 1e-9), top)
         if nest is None or nest[0] != outer:
             nest = outer, keyframes.nest(outer)
         with torch.inference_mode():
-            frame = nest[1].frame(max(0.0, depth - outer))
-            levels = frame[0].mul_(255).round_().to(torch.uint8)
-            yield levels.permute(1, 2, 0).contiguous().numpy().tobytes()
+            yield _levels(nest[1].frame(max(0.0, depth - outer)))
+
+
+def _levels(frame: Tensor) -> bytes:
+    levels = frame[0].mul(255).round_().to(torch.uint8)
+    return levels.permute(1, 2, 0).contiguous().numpy().tobytes()
 
 
 def frames_ready(recipe: ZoomRecipe, kept: int) -> int:
     """Return how many frames, from the first, can be shown when so many keyframes are there."""
     if kept >= recipe.keyframes:
         return recipe.frames
+    if recipe.method == "feedback":
+        return kept
     if recipe.outward:
         return 0
     # A frame needs the keyframe that it is inside of and the next one.
