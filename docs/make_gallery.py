@@ -12,7 +12,7 @@ from PIL import Image
 from playwright import sync_api as playwright
 
 import dreamer
-from dreamer.render import sheets
+from dreamer.render import filming, sheets
 from dreamer.render.batch.session import Session, Wanted
 from dreamer.render.look import Request
 
@@ -52,6 +52,28 @@ def main() -> None:
     sheet.thumbnail((1400, 1400))  # dreams of thumbnails would have few octaves
     save(sheet, "presets.jpg")
     save(page(), "page.jpg")
+    save(zoom(), "zoom.jpg")
+
+
+def zoom() -> Image.Image:
+    """Make a looping zoom, and lay frames of it side by side."""
+    with tempfile.TemporaryDirectory() as name:
+        strip = Path(name) / "strip.png"
+        wanted = filming.Wanted(
+            Path(name) / "zoom.mp4",
+            Request(photo="sky", preset="objects", seed=3),
+            seconds=7,
+            fps=12,
+            size=(480, 320),
+            rotate=50,
+            loop=True,
+            strip=strip,
+        )
+        filming.make(filming.prepare(wanted))
+        with Image.open(strip) as opened:
+            shown = opened.convert("RGB")
+    shown.thumbnail((1400, 1400))
+    return shown
 
 
 def page() -> Image.Image:

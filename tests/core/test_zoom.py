@@ -103,7 +103,7 @@ def test_held_a_keyframe_differs_in_its_fine_detail_only(picture):
 
 
 def test_a_tone_is_reached_and_kept_over_hundreds_of_keyframes(picture):
-    wanted = Tone(light=0.45, contrast=0.2, colour=0.12)
+    wanted = Tone(light=0.45, contrast=0.2, detail=0.12, colour=0.12)
     faded = 0.8 + 0.05 * picture
     now = faded
     for _ in range(300):
@@ -117,7 +117,7 @@ def test_a_tone_is_reached_and_kept_over_hundreds_of_keyframes(picture):
 
 
 def test_steadying_burns_nothing_out(picture):
-    strong = zoom.steady(picture, Tone(0.5, 0.6, 0.5), 1.0)
+    strong = zoom.steady(picture, Tone(0.5, 0.6, 0.5, 0.5), 1.0)
     assert strong.min() > 0
     assert strong.max() < 1
 
