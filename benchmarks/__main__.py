@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks import batch, machine, processes, steps, strength
+from benchmarks import batch, films, machine, processes, steps, strength
 from benchmarks.rows import Row, table
 
 PARTS = {
@@ -16,6 +16,7 @@ PARTS = {
     "processes": processes.measure,
     "strength": strength.measure,
     "batch": batch.measure,
+    "films": films.measure,
 }
 
 

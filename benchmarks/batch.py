@@ -151,9 +151,9 @@ def _many(folder: Path, count: int) -> list[Row]:
         Image.effect_noise((48, 48), 60).convert("RGB").save(place / f"{index:05}.png")
     few = folder / "few.txt"
     few.write_text("\n".join(str(place / f"{index:05}.png") for index in range(10)))
-    small = _driver_memory("--files-from", str(few), "-o", str(folder / "few-out"), *PLAIN)
+    small = driver_memory("batch", "--files-from", str(few), "-o", str(folder / "few-out"), *PLAIN)
     arguments = (str(place), "-o", str(folder / "many-out"), *PLAIN)
-    large = _driver_memory(*arguments)
+    large = driver_memory("batch", *arguments)
     seconds = min(_seconds(lambda: _run("-m", "dreamer", "batch", *arguments)) for _ in range(2))
     return [
         Row(
@@ -269,11 +269,12 @@ def _session(
     return [result.status for result in results], digests
 
 
-def _driver_memory(*arguments: str) -> int:
+def driver_memory(*arguments: str) -> int:
+    """Return the peak memory of the command line's own process, bytes."""
     # A process starts with the peak of the one that started it, so a small one stands between.
     between = "import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:]))"
     done = subprocess.run(
-        [sys.executable, "-c", between, sys.executable, "-c", DRIVER, "batch", *arguments],
+        [sys.executable, "-c", between, sys.executable, "-c", DRIVER, *arguments],
         check=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

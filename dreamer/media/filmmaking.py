@@ -116,7 +116,8 @@ def gif(job: Job, stream: BinaryIO) -> Iterator[Sink]:
     """Encode a GIF with one palette made for all of the film.
 
     The palette is known only after the last frame, so the frames wait in a hidden file, without
-    loss: about a third of their size as raw pixels.
+    loss, in a third to all of the room of raw pixels. ffmpeg counts every different colour: some
+    50 bytes each, so that the memory depends on how colourful the film is, not on its length.
     """
     with files._temporary(stream.name) as waiting:
         # Both at once: the palette is one small picture, which stays in the pipe until the end.

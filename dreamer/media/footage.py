@@ -239,7 +239,7 @@ def _packets(path: str | os.PathLike[str]) -> tuple[list[tuple[int, int]], Fract
     """Return when each frame starts and how long it lasts, and the second's part they count in."""
     spans: list[tuple[int, int]] = []
     base = Fraction(1)
-    command = [*_FILM, "-i", ffmpeg.address(path), "-map", "0:V:0", "-c", "copy"]
+    command = ["-xerror", *_FILM, "-i", ffmpeg.address(path), "-map", "0:V:0", "-c", "copy"]
     with ffmpeg.running([*command, "-f", "framecrc", "pipe:1"], read=True) as process:
         with contextlib.closing(open(process.stdout.fileno(), "rb", closefd=False)) as lines:
             for line in lines:

@@ -322,11 +322,11 @@ def test_other_sound_is_encoded_and_that_is_said(tmp_path: Path, name: str, code
     assert digest(tmp_path / name) == digest(tmp_path / f"b{name}")
 
 
-class Oops(Exception):
+class OopsError(Exception):
     pass
 
 
-@pytest.mark.parametrize("failure", [Oops, KeyboardInterrupt, SystemExit, PermissionError])
+@pytest.mark.parametrize("failure", [OopsError, KeyboardInterrupt, SystemExit, PermissionError])
 @pytest.mark.parametrize("name", NAMES)
 def test_whatever_ends_the_block_leaves_what_was_there(
     tmp_path: Path, name: str, failure: type[BaseException]
@@ -345,9 +345,12 @@ def test_whatever_ends_the_block_leaves_what_was_there(
 
 
 def test_an_error_of_the_callers_keeps_its_cause(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="'other' cannot be written") as caught:
-        with films.writing(tmp_path / "film.mp4", SIZE, 30), files.writing("other"):
-            raise PermissionError(errno.EACCES, "no")
+    with (
+        pytest.raises(OutputError, match="'other' cannot be written") as caught,
+        films.writing(tmp_path / "film.mp4", SIZE, 30),
+        files.writing("other"),
+    ):
+        raise PermissionError(errno.EACCES, "no")
     assert isinstance(caught.value.__cause__, PermissionError)
 
 
@@ -358,14 +361,16 @@ def test_a_killed_ffmpeg_is_said_and_leaves_what_was_there(
 ) -> None:
     path = tmp_path / name
     path.write_bytes(b"old")
-    with pytest.raises(OutputError, match="could not be encoded: .*signal 9"):
-        with films.writing(path, SIZE, 30, overwrite=True) as writer:
-            writer.add(moving(1)[0])
-            (child,) = children()
-            os.kill(int(child), signal.SIGKILL)
-            if when == "between frames":
-                for picture in moving(200):
-                    writer.add(picture)
+    with (
+        pytest.raises(OutputError, match="could not be encoded: .*signal 9"),
+        films.writing(path, SIZE, 30, overwrite=True) as writer,
+    ):
+        writer.add(moving(1)[0])
+        (child,) = children()
+        os.kill(int(child), signal.SIGKILL)
+        if when == "between frames":
+            for picture in moving(200):
+                writer.add(picture)
     assert os.listdir(tmp_path) == [name]
     assert path.read_bytes() == b"old"
 
@@ -429,10 +434,12 @@ def test_a_full_disk_is_said_and_leaves_what_was_there(tmp_path: Path, name: str
     with small_disk(tmp_path / "small"):
         make(path, moving(2))
         old = digest(path)
-        with pytest.raises(OutputError) as caught:
-            with films.writing(path, size, 30, overwrite=True) as writer:
-                for picture in noise(60, size):
-                    writer.add(picture)
+        with (
+            pytest.raises(OutputError) as caught,
+            films.writing(path, size, 30, overwrite=True) as writer,
+        ):
+            for picture in noise(60, size):
+                writer.add(picture)
         assert caught.value.message == f"There is no room left to write '{path}'."
         assert files.no_room(caught.value)
         assert os.listdir(path.parent) == [name]
@@ -455,7 +462,7 @@ def test_a_limit_on_file_sizes_is_said_as_a_full_disk(tmp_path: Path, name: str)
 def test_a_slow_encoder_makes_the_caller_wait(tmp_path: Path) -> None:
     size = (640, 480)
     taken = 0
-    with pytest.raises(Oops), films.writing(tmp_path / "film.mp4", size, 30) as writer:
+    with pytest.raises(OopsError), films.writing(tmp_path / "film.mp4", size, 30) as writer:
         (child,) = children()
         os.kill(int(child), signal.SIGSTOP)
 
@@ -473,7 +480,7 @@ def test_a_slow_encoder_makes_the_caller_wait(tmp_path: Path) -> None:
         assert taken < 3  # not even one fits into the pipe
         os.kill(int(child), signal.SIGKILL)
         feeder.join()
-        raise Oops
+        raise OopsError
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -500,13 +507,15 @@ def test_a_frame_that_ctrl_c_cut_off_does_not_end_up_in_a_film(tmp_path: Path) -
     def interrupted(_: object) -> None:
         raise KeyboardInterrupt
 
-    with pytest.raises(OutputError, match="not taken whole"):
-        with films.writing(tmp_path / "film.mp4", SIZE, 30) as writer:
+    with (
+        pytest.raises(OutputError, match="not taken whole"),
+        films.writing(tmp_path / "film.mp4", SIZE, 30) as writer,
+    ):
+        writer.add(moving(1)[0])
+        sink, writer._sink = writer._sink, interrupted
+        with contextlib.suppress(KeyboardInterrupt):
             writer.add(moving(1)[0])
-            sink, writer._sink = writer._sink, interrupted
-            with contextlib.suppress(KeyboardInterrupt):
-                writer.add(moving(1)[0])
-            writer._sink = sink
+        writer._sink = sink
     assert os.listdir(tmp_path) == []
 
 
@@ -688,20 +697,24 @@ def test_frames_appear_together_and_replace_only_frames(tmp_path: Path) -> None:
     assert json.loads((folder / "recipe.json").read_text()) == {"a": "ü"}
     make(folder, moving(2), overwrite=True)
     assert sorted(os.listdir(folder)) == names[:2]
-    with pytest.raises(OutputError, match="holds other files"):
-        with films.writing(folder, SIZE, 30, overwrite=True) as writer:
-            writer.add(moving(1)[0])
-            (folder / "mine.txt").write_text("put there in the meantime")
+    with (
+        pytest.raises(OutputError, match="holds other files"),
+        films.writing(folder, SIZE, 30, overwrite=True) as writer,
+    ):
+        writer.add(moving(1)[0])
+        (folder / "mine.txt").write_text("put there in the meantime")
     assert sorted(os.listdir(folder)) == [*names[:2], "mine.txt"]
     assert os.listdir(tmp_path) == ["frames"]
 
 
 def test_a_film_that_appeared_in_the_meantime_is_not_lost(tmp_path: Path) -> None:
     for name in ("film.mp4", "frames"):
-        with pytest.raises(OutputError, match="exists already"):
-            with films.writing(tmp_path / name, SIZE, 30) as writer:
-                writer.add(moving(1)[0])
-                make(tmp_path / name, moving(3))
+        with (
+            pytest.raises(OutputError, match="exists already"),
+            films.writing(tmp_path / name, SIZE, 30) as writer,
+        ):
+            writer.add(moving(1)[0])
+            make(tmp_path / name, moving(3))
         assert films.probe(tmp_path / name).frames == 3
 
 

@@ -1,0 +1,167 @@
+"""Zooms: what a keyframe saves, frames a second, continuity, drift, and memory."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import skimage.data
+import torch
+from torch import Tensor
+
+from benchmarks.batch import driver_memory
+from benchmarks.rows import Row
+from dreamer.core import zoom
+from dreamer.core.zoom import Camera, Nest
+from dreamer.render import filming
+from dreamer.render import zoom as render
+from dreamer.render.filming import Wanted
+from dreamer.render.look import Request
+
+FPS = 30
+SIDE = 512
+
+
+def measure(repeats: int, quick: bool) -> list[Row]:
+    """Measure all; with `quick` a shorter film is looked at for drift."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        rows = _speed(folder, repeats)
+        rows += _continuity(folder)
+        rows += _drift(folder, 60 if quick else 300)
+        rows.append(_memory(folder, 60 if quick else 600))
+    return rows
+
+
+def _photo() -> str:
+    return str(Path(skimage.data.__file__).parent / "astronaut.png")
+
+
+def _keyframes(folder: Path, count: int, size: tuple[int, int], preset: str) -> render.Keyframes:
+    """Dream keyframes of a zoom that doubles every second."""
+    request = Request(photo=_photo(), preset=preset)
+    wanted = Wanted(folder / "film.mp4", request, seconds=count, fps=FPS, size=size)
+    film = filming.prepare(wanted)
+    folder.mkdir(exist_ok=True)
+    keyframes = render.Keyframes(film.recipe, folder, film.photo, film.look.load_network())
+    for number in range(min(count, film.recipe.keyframes)):
+        keyframes.make(number)
+    return keyframes
+
+
+def _speed(folder: Path, repeats: int) -> list[Row]:
+    """The cost of a film by keyframes against one that dreams as much for every frame."""
+    seconds = 20
+    keyframes = _keyframes(folder / "speed", 3, (SIDE, SIDE), "dream")
+    dreams = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        keyframes.make(2)
+        dreams.append(time.perf_counter() - began)
+    dream = statistics.median(dreams)
+    began = time.perf_counter()
+    count = sum(1 for _ in render.frames(keyframes, 0, FPS * 2))
+    frame = (time.perf_counter() - began) / count
+    nested = (seconds + 1) * dream + seconds * FPS * frame
+    feedback = seconds * FPS * dream
+    large = torch.rand(1, 3, *zoom.canvas_size((1080, 1920)))
+    nest = Nest(large, large.flip(3), Camera(angle=0.1), (1080, 1920))
+    began = time.perf_counter()
+    for index in range(12):
+        render.levels(nest.frame(index / 12))
+    rate = 12 / (time.perf_counter() - began)
+    return [
+        Row(
+            f"{seconds} s, {FPS} fps, {SIDE} px: a dream for every frame / nested",
+            feedback / nested,
+            at_least=20,
+            detail=f"a dream {dream:.2f} s, a frame {frame * 1e3:.0f} ms; both films reckoned up",
+        ),
+        Row("frames a second at 1080p, without encoding", rate, "/s", at_least=10),
+    ]
+
+
+def _continuity(folder: Path) -> list[Row]:
+    """How far frames differ from the ones before, moved, against a zoom over a still picture."""
+    size = (256, 384)
+    keyframes = _keyframes(folder / "continuity", 5, (384, 256), "dream")
+    camera = keyframes.camera
+    film, boundary, still = [], [], []
+    for number in range(3):
+        nest = keyframes.nest(number)
+        after = keyframes.nest(number + 1)
+        plain = Nest(keyframes.load(number), None, camera, size)
+        for index in range(FPS):
+            one = nest.frame(index / FPS)
+            two = after.frame(0) if index + 1 == FPS else nest.frame((index + 1) / FPS)
+            difference = _moved_difference(one, two, camera, size)
+            film.append(difference)
+            if index + 1 == FPS:
+                boundary.append(difference)
+            moved = plain.frame((index + 1) / FPS)
+            still.append(_moved_difference(plain.frame(index / FPS), moved, camera, size))
+    bound = statistics.mean(still)
+    detail = "mean absolute difference to the frame before, moved as the camera"
+    return [
+        Row("zoom / still picture of the same sharpness", statistics.mean(film) / bound,
+            at_most=1.5, detail=detail),
+        Row("the same at keyframe boundaries", max(boundary) / bound, at_most=1.5),
+    ]  # fmt: skip
+
+
+def _moved_difference(one: Tensor, two: Tensor, camera: Camera, size: tuple[int, int]) -> float:
+    """Move a frame as the camera moves, and compare it with the next, but for the border."""
+    places = zoom.view(camera, 1 / FPS, size)
+    padded = torch.nn.functional.interpolate(one, size=size, mode="bicubic")
+    moved = zoom.see(padded, _within(places), size, 1)
+    inner = (slice(None), slice(None), slice(16, -16), slice(16, -16))
+    return float((moved[inner] - two[inner]).abs().mean())
+
+
+def _within(places: Tensor) -> Tensor:
+    """Undo that `see` takes a picture for one with a margin."""
+    return places * zoom.MARGIN
+
+
+def _drift(folder: Path, doublings: int) -> list[Row]:
+    """How far ten-second windows of a long film are from its median."""
+    keyframes = _keyframes(folder / "drift", doublings, (256, 170), "objects")
+    measured = []
+    for number in range(10, doublings):
+        picture = keyframes.load(number)
+        tone = zoom.tone(picture)
+        fine = float((picture - zoom.smooth(picture, 2)).std())
+        measured.append((tone.light, tone.contrast, tone.colour, fine))
+    windows = torch.tensor(measured)[: len(measured) // 10 * 10].view(-1, 10, 4).mean(1)
+    median = windows.median(0).values
+    away = (windows / median - 1).abs().amax(0)
+    names = ("luminance", "its spread", "saturation", "fine detail")
+    return [
+        Row(
+            f"{doublings} s: {name}, window furthest from the median",
+            float(value),
+            "",
+            at_most=0.25,
+        )
+        for name, value in zip(names, away, strict=True)
+    ]
+
+
+def _memory(folder: Path, seconds: int) -> Row:
+    """The peak of a long film over that of a short one."""
+    common = ("--size", "96x64", "--steps", "1", "--octaves", "1", "--fps", "10", "-q")
+
+    def peak(length: int) -> int:
+        out = str(folder / f"memory-{length}.mp4")
+        return driver_memory("zoom", _photo(), "-o", out, "--seconds", str(length), *common)
+
+    short, long = peak(10), peak(seconds)
+    return Row(
+        f"memory, {seconds} s - 10 s of film",
+        (long - short) / 1e6,
+        "MB",
+        at_most=50,
+        detail=f"{long / 1e6:.0f} MB - {short / 1e6:.0f} MB",
+    )
