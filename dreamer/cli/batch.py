@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import sys
 import time
@@ -64,6 +65,10 @@ def batch(
     ] = False,
     size: Size = None,
     how: LookOptions = LookOptions(),  # noqa: B008 - frozen
+    renew: Annotated[
+        bool,
+        typer.Option("--renew", metavar="", help="Make again what changed photos made."),
+    ] = False,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -92,6 +97,7 @@ def batch(
         recursive=recursive,
         shard=_shard(shard),
         fail_fast=fail_fast,
+        renew=renew,
     )
     from dreamer.render.batch.session import Session
 
@@ -105,7 +111,13 @@ def batch(
                 "There are no pictures to dream on.", "Name photos or folders of them."
             )
         if planned.left_out:
-            console.say(f"Left out: {planned.left_out} files that are no pictures by their names.")
+            console.say(
+                f"Left out: {planned.left_out} files that are no pictures by their names "
+                "(RAW is not read)."
+            )
+        below = 0 if recursive else _folders_below(wanted.inputs)
+        if below:
+            console.say(f"Left out: {below} folders within these; -r takes them as well.")
         if not dry_run:
             session.open()  # what another one is making just now is not judged
         verdicts = session.judge(planned)
@@ -149,13 +161,15 @@ def wish(
     )
 
 
-def run(session: Session, verdicts: Sequence[Verdict], stop: StopOnInterrupt) -> list[Result]:
-    """Run a batch with what it shows meanwhile."""
+def run(
+    session: Session, verdicts: Sequence[Verdict], stop: StopOnInterrupt, *, lines: bool = False
+) -> list[Result]:
+    """Run a batch with what it shows meanwhile; with `lines` one of every picture."""
     from dreamer.cli import progress
 
     if session.wanted.cluster is not None:
         console.detail("Asking the cluster.")
-    with progress.Display(verdicts, session.folder) as display:
+    with progress.Display(verdicts, session.folder, lines=lines) as display:
         return session.run(verdicts, on_event=display, stop=stop)
 
 
@@ -173,8 +187,8 @@ def finish(session: Session, results: Sequence[Result], seconds: float) -> int:
     from dreamer.cli import progress
 
     failed = progress.failures(results, session.page)
-    if failed:
-        console.say(failed)
+    if failed and (console.quiet or sys.stderr.isatty()):  # elsewhere each had its line
+        console.warn(failed)
     for problem in session.problems():
         console.say(f"Note: {problem}.")
     console.say(progress.summary(results, seconds))
@@ -200,6 +214,15 @@ def finish(session: Session, results: Sequence[Result], seconds: float) -> int:
         console.say(GO_ON)
         return Interrupted.exit_code
     return 1 if failed else 0
+
+
+def _folders_below(inputs: Sequence[str]) -> int:
+    """Return how many folders, not hidden, lie within the ones that were named."""
+    count = 0
+    for folder in inputs:
+        with contextlib.suppress(OSError), os.scandir(folder) as entries:
+            count += sum(each.is_dir() and not each.name.startswith(".") for each in entries)
+    return count
 
 
 def _shard(text: str | None) -> tuple[int, int]:

@@ -65,6 +65,10 @@ class Console:
         if self.verbose:
             self._tell(text)
 
+    def warn(self, text: str) -> None:
+        """Print what is said on stderr even when quiet."""
+        self._tell(text)
+
     def _tell(self, text: str) -> None:
         try:
             typer.echo(text, err=True)

@@ -24,10 +24,12 @@ class Display:
     Args:
         verdicts: what the run is about.
         folder: where the results go.
+        lines: whether every picture has a line on a terminal as well.
     """
 
-    def __init__(self, verdicts: Sequence[Verdict], folder: Path) -> None:
+    def __init__(self, verdicts: Sequence[Verdict], folder: Path, *, lines: bool = False) -> None:
         self.folder = folder
+        self.lines = lines
         self.whole = len(verdicts)
         self.counts: Counter[str] = Counter()
         self._work = sum(each.recipe.work for each in verdicts if isinstance(each, Todo)) / 1e6
@@ -78,10 +80,12 @@ class Display:
         self._draw()
 
     def _tell(self, result: Result) -> None:
-        """Print the line of an item: of every one without a bar, of a failed one always."""
+        """Print the line of an item, unless there is a bar: failures are then listed at the end."""
+        if self._bar is not None and not self.lines:
+            return
         if result.status == "failed":
             self._print(f"failed: {shown(result.input)}: {result.error}")
-        elif result.status == "done" and self._bar is None:
+        elif result.status == "done":
             place = shown(self.folder / result.output)
             self._print(f"done: {shown(result.input)} -> {place} ({result.seconds:.1f} s)")
         if result.status == "done":

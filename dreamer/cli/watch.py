@@ -78,7 +78,7 @@ def watch(
     ):
 
         def work(planned: Planned) -> list[Result]:
-            made = batch.run(session, session.judge(planned), stop)
+            made = batch.run(session, session.judge(planned), stop, lines=True)
             results.update({each.output or each.input: each for each in made})
             said.clear()
             return made

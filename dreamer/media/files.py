@@ -83,7 +83,7 @@ def replacing(path: str | os.PathLike[str], *, overwrite: bool = True) -> Iterat
             os.makedirs(os.path.dirname(target), exist_ok=True)
         except FileExistsError as error:  # of the folder, which is a file
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from error
-        with _temporary(target) as stream:
+        with temporary(target) as stream:
             yield stream
             stream.flush()
             _sync(stream)
@@ -112,7 +112,7 @@ def check(path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         folder = os.path.dirname(target)
         while not os.path.lexists(folder):
             folder = os.path.dirname(folder)
-        with _temporary(os.path.join(folder, "probe")):
+        with temporary(os.path.join(folder, "probe")):
             pass
 
 
@@ -175,7 +175,7 @@ def folds_case(folder: str | os.PathLike[str]) -> bool:
         place = os.path.realpath(folder)
         while not os.path.lexists(place):
             place = os.path.dirname(place)
-        with _temporary(os.path.join(place, "probe")) as stream:
+        with temporary(os.path.join(place, "probe")) as stream:
             there, name = os.path.split(os.fspath(stream.name))
             return os.path.exists(os.path.join(there, name.upper()))
 
@@ -202,7 +202,7 @@ def fitting_name(stem: str, ending: str) -> str:
 
 
 @contextlib.contextmanager
-def _temporary(target: str) -> Iterator[BinaryIO]:
+def temporary(target: str) -> Iterator[BinaryIO]:
     """Open a new hidden file beside `target`; whatever is left of it at the end is removed."""
     # Not named after the target: a name of 255 bytes has no room for an addition. Not from
     # `tempfile`: its files are private to the user, and these become results.

@@ -88,7 +88,7 @@ def video(job: Job, stream: BinaryIO) -> Iterator[Sink]:
     finish = (*comment, *job.muxing, "-y", ffmpeg.address(stream.name))
     with contextlib.ExitStack() as stack:
         if job.audio is not None:
-            silent = ffmpeg.address(stack.enter_context(files._temporary(stream.name)).name)
+            silent = ffmpeg.address(stack.enter_context(files.temporary(stream.name)).name)
             ending: tuple[str, ...] = (*job.muxing, "-y", silent)
         else:
             ending = finish
@@ -119,7 +119,7 @@ def gif(job: Job, stream: BinaryIO) -> Iterator[Sink]:
     loss, in a third to all of the room of raw pixels. ffmpeg counts every different colour: some
     50 bytes each, so that the memory depends on how colourful the film is, not on its length.
     """
-    with files._temporary(stream.name) as waiting:
+    with files.temporary(stream.name) as waiting:
         # Both at once: the palette is one small picture, which stays in the pipe until the end.
         split = "[0:v]split[kept][seen];[seen]palettegen=stats_mode=full[palette]"
         keep: tuple[str, ...] = (

@@ -28,6 +28,7 @@ __all__ = ["Job", "Request", "prepare", "read_recipe"]
 
 DEFAULT_SIZE = (768, 512)
 OUTPUTS = Path("outputs")
+SAID = 3  # differences between two recipes that a message names
 TAKEN = "Choose another name with -o, or replace it with --overwrite."
 MADE: tuple[Start, ...] = ("sky", "noise")
 
@@ -235,8 +236,11 @@ def _place(request: Request, output: Path | None, recipe: Recipe) -> tuple[Path 
 
 def taken(path: Path, found: Recipe | None, wanted: Recipe, advice: str = TAKEN) -> OutputError:
     """Build the error for an output that exists: it says whether it is another dream."""
-    other = found is not None and found.hash != wanted.hash
-    what = "exists, with another recipe" if other else "exists already"
+    what = "exists already"
+    if found is not None and found.hash != wanted.hash:
+        changed = recipes.differences(found, wanted)
+        more = " and more" if len(changed) > SAID else ""
+        what = f"exists, with another recipe: {', '.join(changed[:SAID])}{more}"
     return OutputError(f"'{files.shown(path)}' {what}.", advice)
 
 

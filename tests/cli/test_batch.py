@@ -457,6 +457,29 @@ def test_help_of_batch_and_watch_imports_nothing_heavy():
         assert "--preset" in done.stdout
 
 
+def test_a_photo_that_changed_is_named_and_made_again_when_asked(report):
+    report("in", "-o", "out")
+    Image.effect_noise((96, 80), 90).convert("RGB").save("in/IMG_2.png")
+    before = {name: Path("out", name).read_bytes() for name in results()}
+    code, said = report("in", "-o", "out")
+    assert code == 1
+    (failed,) = [item for item in said["result"]["items"] if item["status"] == "failed"]
+    assert "another recipe: the photo" in failed["error"]["message"]
+    assert "--renew" in failed["error"]["advice"]
+    assert {name: Path("out", name).read_bytes() for name in results()} == before
+    code, said = report("in", "-o", "out", "--renew")
+    assert code == 0
+    assert [item["status"] for item in said["result"]["items"]] == ["done", "skipped"]
+    assert Path("out/IMG_2-dream.png").read_bytes() != before["IMG_2-dream.png"]
+
+
+def test_what_is_left_out_is_said(run):
+    Path("in/raw.nef").touch()
+    _, _, err = run("batch", "in", "-o", "out", *FAST)
+    assert "1 files that are no pictures" in err
+    assert "1 folders within these; -r takes them as well" in err
+
+
 def test_the_command_that_the_page_shows_makes_the_picture_again(run, report):
     report("in", "-r", "-o", "out/deep")
     row = next(

@@ -384,12 +384,15 @@ def test_a_failure_is_told_of_what_was_wanted_and_the_result_that_is_there_stays
     before = batch.records()["rose.png"]
     batch.request = replace(ASKED, preset="eyes", seed=7)
     assert statuses(batch.run()) == ["failed"] * 4
-    now = batch.records()["rose.png"]
+    assert batch.records()["rose.png"] == before
+    now = batch.records()[f":{batch.photos / 'rose.png'}"]
     assert (now.preset, now.seed, now.status, now.code) == ("eyes", 7, "failed", 5)
-    assert (now.recipe, now.output_sha256) == (before.recipe, before.output_sha256)
+    page = (batch.out / "index.html").read_text()
+    assert page.count('"status": "done"') == page.count('"status": "failed"') == 4
     batch.request = ASKED
     assert statuses(batch.run()) == ["skipped"] * 4
-    assert timeless(batch.records())["rose.png"] == timeless({"": before})[""]
+    assert batch.records()["rose.png"] == before
+    assert '"status": "failed"' not in (batch.out / "index.html").read_text()
 
 
 def test_every_run_records_what_failed_and_nothing_about_what_was_there(batch: Batch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import heapq
 import itertools
 import math
 import re
@@ -38,6 +39,7 @@ PER_PIXEL = {
     "densenet121": 2600,
 }
 PER_PIXEL_AT_MOST = 2600
+START = 3.0  # seconds until the workers are there
 DECODED = 32  # bytes that a pixel of a photo takes while it is read; measured at 96 megapixels
 SHARE = 0.85  # of the memory that is free
 
@@ -145,9 +147,17 @@ def estimate(
     largest = sorted((each.memory for each in expected), reverse=True)[:count]
     together = min(sum(largest), max(free_memory(), largest[0] if largest else 0))
     known = [each.seconds for each in expected if each.seconds is not None]
-    seconds = max(sum(known) / count, max(known, default=0.0))  # no picture is made by two
+    seconds = START + _makespan(known, count) if todo else 0.0
     whole = seconds if len(known) == len(expected) else None
     return Estimate(tuple(expected), count, whole, together)
+
+
+def _makespan(seconds: Sequence[float], workers: int) -> float:
+    """Return how long it takes when each worker takes the next picture once it is done."""
+    busy = [0.0] * workers
+    for each in seconds:
+        heapq.heapreplace(busy, busy[0] + each)
+    return max(busy)
 
 
 def _known_rate(look: Look, records: Mapping[str, Record]) -> float | None:
@@ -173,7 +183,7 @@ def _measured_rate(look: Look) -> float | None:
     except DeviceError:  # it is a cluster's
         return None
     network = look.load_network()
-    side = published.window or max(256, look.row.minimum)
+    side = published.window or max(512, look.row.minimum)
     recipe = look.recipe(Origin(start="noise"), (side, side))
     still.dream(recipe, None, network)  # the first one prepares what later ones find ready
     began = time.perf_counter()

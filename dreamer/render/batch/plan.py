@@ -26,7 +26,11 @@ most of many processors, and a number that does not depend on the machine gives 
 same bytes."""
 
 
-ADVICE = "Choose another folder with -o or other names with --name, or replace it with --overwrite."
+ADVICE = (
+    "Choose another folder with -o or other names with --name; --renew makes again what changed "
+    "photos made, --overwrite everything."
+)
+WATCHING = "Choose another folder with -o or other names with --name, or remove it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +166,8 @@ def check_folder(folder: Path, planned: Sequence[Item], listed: Sequence[str]) -
     """
     files.check(folder / "index.html", overwrite=True)
     real = os.path.realpath(folder)
+    named = {os.path.dirname(item.path) for item in planned if item.start == "photo"}
+    listed = [*listed, *map(os.path.realpath, named)]
     places = {
         place: os.path.realpath(os.path.join(real, place))
         for place in {os.path.dirname(item.output) for item in planned}
@@ -252,7 +258,8 @@ class Judge:
             own = record.input_size if record is not None and known else None
             own = own or reading.probe(item.path)
         size = planned_size(own, self.request.size)
-        item.look.row.check_size(*size, f"'{files.shown(item.path)}'")
+        asked = "" if self.request.size is None else f" at --size {self.request.size}"
+        item.look.row.check_size(*size, f"'{files.shown(item.path)}'{asked}")
         formats.check_size(item.output, *size)
         recipe = self._recipe(item, size)
         output = self.folder / item.output
@@ -294,7 +301,7 @@ class Judge:
             return Todo(item, recipe, True, own) if found.partial else Done(item, now)
         if self.renew and found is not None and _same_look(found, recipe):
             return Todo(item, recipe, True, own)
-        raise taken(output, found, recipe, ADVICE)
+        raise taken(output, found, recipe, WATCHING if self.renew else ADVICE)
 
     def _is_renewed(self, item: Item, recipe: Recipe, record: Record) -> bool:
         """Whether a result is the dream of what the item's photo was before."""

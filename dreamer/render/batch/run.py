@@ -351,8 +351,8 @@ class Run:
         self, item: Item, error: DreamerError, attempts: int, recipe: Recipe | None = None
     ) -> None:
         record, of_record = self.journal.records.get(item.key), item
-        if record is not None and record.recipe and record.input != item.path:
-            of_record = replace(item, output="")  # the result of that name is another photo's
+        if record is not None and self._is_as_told(record):
+            of_record = replace(item, output="")  # what stands under that name stays known
             record = None
         if record is None or not record.recipe:  # else there is a result, which stays known
             record = record_of(of_record, recipe, status="failed")
@@ -368,6 +368,7 @@ class Run:
             advice=error.advice,
         )
         self.journal.append(record)
+        self._shown.add(record.key)
         self._halted = self._halted or self.options.fail_fast
         result = Result(item.path, item.output, "failed", error=error)
         self._end(item, result, 0 if recipe is None else recipe.work)
@@ -391,6 +392,11 @@ class Run:
             f"There is no room left to write '{files.shown(self.folder / todo.item.output)}'.",
             "Free some space, then run the command again.",
         )
+
+    def _is_as_told(self, record: Record) -> bool:
+        """Whether a result is there, as it was written."""
+        there = file_stat(self.folder / record.output) if record.output else None
+        return record.status == "done" and there is not None and there == record.output_stat
 
     def _stands(self, record: Record) -> bool:
         """Whether an older record is still worth showing: what it tells of is still there."""
