@@ -30,7 +30,7 @@ def measure(repeats: int, quick: bool) -> list[Row]:
         folder = Path(name)
         rows = _speed(folder, repeats)
         rows += _continuity(folder)
-        rows += _drift(folder, 60 if quick else 300)
+        rows += _drift(folder, 40 if quick else 300)
         rows.append(_memory(folder, 60 if quick else 600))
     return rows
 
@@ -127,7 +127,7 @@ def _within(places: Tensor) -> Tensor:
 
 def _drift(folder: Path, doublings: int) -> list[Row]:
     """How far ten-second windows of a long film are from its median."""
-    keyframes = _keyframes(folder / "drift", doublings, (256, 170), "objects")
+    keyframes = _keyframes(folder / "drift", doublings, (192, 128), "dream")
     measured = []
     for number in range(10, doublings):
         picture = keyframes.load(number)

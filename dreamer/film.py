@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import dreamer
-from dreamer.errors import UsageError
+from dreamer.errors import DreamerError, UsageError
+from dreamer.media import files, footage
 from dreamer.recipe import Pixels, Recipe
 
 SCHEMA = 1
@@ -132,9 +134,7 @@ class ZoomRecipe(_Part):
     def depth(self, frame: int) -> float:
         """Return how far a frame has zoomed, doublings."""
         last = self.frames if self.loop else max(1, self.frames - 1)
-        share = frame / last
-        if self.outward:
-            share = 1 - share
+        share = (last - frame if self.outward else frame) / last
         if self.ease:
             share = share * share * (3 - 2 * share)
         return share * self.doublings
@@ -145,7 +145,9 @@ class ZoomRecipe(_Part):
         if self.method == "feedback":
             stretch = self._stretch(keyframe / self.fps)
             return stretch.recipe if keyframe == 0 else stretch.again or stretch.recipe
-        share = keyframe / self.doublings if self.doublings else 0.0
+        share = min(1.0, keyframe / self.doublings) if self.doublings else 0.0
+        if self.ease:  # the other way round
+            share = 0.5 - math.sin(math.asin(1 - 2 * share) / 3)
         time = seconds * (1 - share if self.outward else share)
         return self._stretch(time).recipe
 
@@ -168,6 +170,15 @@ def from_json(text: str, source: str) -> ZoomRecipe:
         UsageError: it is no recipe of a film, or one of a newer version.
     """
     try:
+        version = json.loads(text).get("schema")
+    except (ValueError, AttributeError):
+        version = None
+    if isinstance(version, int) and version > SCHEMA:
+        raise UsageError(
+            f"'{source}' carries a recipe of version {version}; this dreamer reads up to {SCHEMA}.",
+            "Update dreamer: `pip install --upgrade dreamer`.",
+        )
+    try:
         return ZoomRecipe.model_validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
@@ -176,3 +187,12 @@ def from_json(text: str, source: str) -> ZoomRecipe:
             f"'{source}' carries no recipe of a film that can be read: {place}: {first['msg']}.",
             "Use the original file, and the newest dreamer.",
         ) from error
+
+
+def recipe_in(path: Path) -> ZoomRecipe | None:
+    """Return the recipe of a film that may be anything."""
+    try:
+        comment = footage.read_comment(path)
+        return None if comment is None else from_json(comment, files.shown(path))
+    except (DreamerError, OSError, ValueError):  # then it is not this film, whatever else it is
+        return None

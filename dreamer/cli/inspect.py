@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dreamer.cli.console import console
 from dreamer.cli.options import Json, Verbose
-from dreamer.errors import InputError
+from dreamer.errors import DreamerError, InputError
 from dreamer.media.files import shown
+
+if TYPE_CHECKING:
+    from dreamer.film import ZoomRecipe
 
 
 def inspect(
@@ -20,16 +24,30 @@ def inspect(
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Print the recipe that a picture carries; `dreamer dream --from FILE` makes it again."""
+    """Print the recipe that a picture carries; `dreamer dream --from FILE` makes it again.
+
+    A film's can be printed, too.
+    """
     console.setup("inspect", as_json=as_json, verbose=verbose)
+    from dreamer.film import recipe_in
     from dreamer.presets import to_toml
     from dreamer.render.job import read_recipe
 
-    recipe = read_recipe(sys.stdin.buffer.read() if file == "-" else file)
+    film = None if file == "-" else recipe_in(Path(file))
+    if film is not None:
+        result = {"recipe": film.to_dict(), "recipe_hash": film.hash}
+        console.finish(result, _film(film))
+        return
+    try:
+        recipe = read_recipe(sys.stdin.buffer.read() if file == "-" else file)
+    except InputError:
+        if file == "-" or not _plays(file):
+            raise
+        recipe = None
     if recipe is None:
         raise InputError(
             f"'{shown(file)}' carries no recipe.",
-            "Only pictures made by dreamer, and not changed by other programs, carry one.",
+            "Only what dreamer made, and other programs did not change, carries one.",
         )
     facts = (
         ("made by", f"dreamer {recipe.dreamer}" + (", stopped early" if recipe.partial else "")),
@@ -47,3 +65,38 @@ def inspect(
     text = "\n".join(f"{name:8} {value}" for name, value in facts)
     result = {"recipe": recipe.to_dict(), "recipe_hash": recipe.hash}
     console.finish(result, f"{text}\n\n{to_toml(recipe.settings)}".rstrip())
+
+
+def _film(recipe: ZoomRecipe) -> str:
+    first = recipe.stretches[0].recipe
+    width, height = recipe.size
+    motion = [f"{'out of' if recipe.outward else 'into'} {recipe.doublings:g} doublings"]
+    motion += [f"turning {recipe.turn:g} degrees"] if recipe.turn else []
+    motion += [name for name in ("ease", "loop") if getattr(recipe, name)]
+    facts = (
+        ("made by", f"dreamer {recipe.dreamer}"),
+        ("start", f"{first.origin.start} {shown(first.origin.name)}".strip()),
+        ("film", f"{width}x{height}, {recipe.frames} frames at {recipe.fps:g} a second"),
+        ("zoom", ", ".join((recipe.method, *motion))),
+        ("network", f"{first.network}, weights {first.weights[:8]}"),
+        *(
+            ("look", f"{each.recipe.preset}, {each.recipe.target}, until {each.until:g} s")
+            for each in recipe.stretches
+        ),
+        ("dreams", f"{recipe.keyframes} of {first.size[0]}x{first.size[1]}"),
+        ("seed", str(first.seed)),
+        ("threads", f"{first.threads} on {first.device}"),
+        ("recipe", recipe.hash),
+    )
+    return "\n".join(f"{name:8} {value}" for name, value in facts)
+
+
+def _plays(file: str) -> bool:
+    """Whether a file is a film."""
+    from dreamer.media import footage
+
+    try:
+        footage.probe(file)
+    except DreamerError:
+        return False
+    return True

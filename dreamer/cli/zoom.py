@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from dataclasses import replace
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 STOPPING = "Stopping after this step; what is dreamed is kept, and the film goes on from there."
 GO_ON = "Stopped: run the command again to go on."
+GO_ON_AT_ONCE = "Run the command again to go on from the last picture that was whole."
 
 
 @flattened
@@ -109,6 +111,8 @@ def zoom(
     console.setup("zoom", as_json=as_json, quiet=quiet, verbose=verbose)
     if output == "":
         raise UsageError("-o is empty.", "Name a film.")
+    if output == "-":
+        raise UsageError("A film cannot be written to stdout.", "Name a file with -o.")
     if direction not in ("in", "out"):
         raise UsageError(f"'{direction}' is no direction.", "It can be in or out.")
     if method not in ("nested", "feedback"):
@@ -121,6 +125,7 @@ def zoom(
         output = str(Path("outputs") / fitting_name(stem, "-zoom.mp4"))
     wanted = filming.Wanted(
         output=Path(output),
+        folder=output.endswith(os.sep),
         request=replace(request, photo=photo),
         seconds=seconds,
         fps=fps,
@@ -147,21 +152,25 @@ def zoom(
         console.finish(_report(film, 0.0) | {"dry_run": True}, _described(film))
         return 0
     if film.kept:
+        filming.make(film)
         console.say("It is there already, with this very recipe: kept.")
         console.finish(_report(film, 0.0), output)
         return 0
     console.detail(_described(film))
     began = time.perf_counter()
+    whole = True
     if preview:
         small = filming.prepare(filming.preview(wanted, film.recipe.size))
-        if not _make(small):
-            return Interrupted.exit_code
-        console.say(f"The preview: {shown(small.wanted.output)}")
-    if not _make(film):
+        whole = _make(small)
+        if whole:
+            console.say(f"The preview: {shown(small.wanted.output)}")
+    whole = whole and _make(film)
+    report = _report(film, time.perf_counter() - began)
+    if not whole:
         console.say(GO_ON)
-        console.finish(_report(film, time.perf_counter() - began), "", status="partial")
+        console.finish(report, "", status="partial")
         return Interrupted.exit_code
-    console.finish(_report(film, time.perf_counter() - began), output)
+    console.finish(report, output)
     return 0
 
 
@@ -195,7 +204,10 @@ def _make(film: Film) -> bool:
             bar.set_description_str(f"keyframe {before + 1}/{progress.of}", False)
             bar.update(sum(works[:before]) + progress.work / 1e6 - bar.n)
 
-        return filming.make(film, on_progress=on_progress, stop=stop)
+        try:
+            return filming.make(film, on_progress=on_progress, stop=stop)
+        except KeyboardInterrupt:
+            raise Interrupted("Interrupted.", GO_ON_AT_ONCE) from None
 
 
 def _centre(text: str) -> tuple[float, float]:

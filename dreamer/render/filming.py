@@ -12,7 +12,6 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import Queue
@@ -20,16 +19,18 @@ from typing import Literal
 
 from PIL import Image
 
+from dreamer import targets
 from dreamer.core import zoom as geometry
 from dreamer.errors import InputError, OutputError, UsageError, unknown
 from dreamer.film import Stretch as StretchRecipe
-from dreamer.film import ZoomRecipe, from_json
-from dreamer.media import files, films, footage, images, reading
+from dreamer.film import ZoomRecipe, recipe_in
+from dreamer.media import files, films, formats, images, reading
+from dreamer.media.filmmaking import RECIPE_BYTES
 from dreamer.media.images import Photo
 from dreamer.networks import rows
 from dreamer.presets import names as preset_names
 from dreamer.recipe import Origin, Start
-from dreamer.render import sheets, zoom
+from dreamer.render import devices, sheets, zoom
 from dreamer.render.job import DEFAULT_SIZE, MADE
 from dreamer.render.look import Look, Request, look
 from dreamer.render.zoom import Keyframes, Progress
@@ -45,6 +46,8 @@ PREVIEW, PREVIEW_FPS = 320, 12.0
 """The longer side of a preview, px, and its frames a second."""
 STRIP = 12
 """Frames on a contact strip."""
+KEYFRAMES, CLAIM = "keyframe-*.png", "recipe.json"
+"""What is in the folder of what is dreamed; the second is locked while a film is made."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class Wanted:
 
     Attributes:
         output: the film's file, or a folder of frames.
+        folder: whether it is a folder whatever its suffix.
         request: the photo and how to dream; its size and output are not used.
         seconds: the film's length; None for the journey's, or ten.
         fps: frames a second.
@@ -100,6 +104,12 @@ class Wanted:
     strip: Path | None = None
     keep_frames: bool = False
     overwrite: bool = False
+    folder: bool = False
+
+    @property
+    def target(self) -> str:
+        """The output as `films` takes it."""
+        return os.path.join(self.output, "") if self.folder else os.fspath(self.output)
 
 
 @dataclass(frozen=True)
@@ -180,7 +190,7 @@ def prepare(wanted: Wanted) -> Film:
     looks = _looks(wanted)
     source, start = _source(wanted.request)
     own = reading.probe(source) if source is not None else DEFAULT_SIZE
-    size = wanted.size or _film_size(own, films.by_suffix(wanted.output).even)
+    size = wanted.size or _film_size(own, films.by_suffix(wanted.target).even)
     canvas = geometry.canvas_size((size[1], size[0]))
     looks[0].row.check_size(canvas[1], canvas[0], f"A film of {size[0]}x{size[1]} pixels")
     looks = [looks[0].placed(), *looks[1:]]
@@ -190,12 +200,12 @@ def prepare(wanted: Wanted) -> Film:
     if photo is not None:
         origin = Origin(name=files.text(photo.name), sha256=photo.sha256)
     recipe = _recipe(wanted, looks, origin, size, (canvas[1], canvas[0]))
-    found = _recipe_of(wanted.output) if not wanted.overwrite else None
+    found = recipe_in(wanted.output) if not wanted.overwrite else None
     kept = found is not None and found.hash == recipe.hash
-    notes = looks[0].notes + (photo.notes if photo is not None else ())
+    notes = looks[0].notes + (photo.notes if photo is not None else ()) + _looped(wanted, recipe)
     if not kept:
         notes += films.check(
-            wanted.output,
+            wanted.target,
             size,
             wanted.fps,
             codec=wanted.codec,
@@ -203,10 +213,16 @@ def prepare(wanted: Wanted) -> Film:
             audio=wanted.audio,
             overwrite=wanted.overwrite,
         )
-    if wanted.strip is not None:
-        files.check(wanted.strip, overwrite=True)
-    name = files.fitting_name(wanted.output.name, ".dreamer")
-    work = wanted.output.with_name(f".{name}"[: files.NAME_BYTES])
+        if wanted.request.metadata and len(recipe.to_json()) > RECIPE_BYTES:
+            raise UsageError(
+                "The journey is too long for its recipe to fit into the film.",
+                "Give it fewer parts, or leave the recipe out with --no-metadata.",
+            )
+    if wanted.strip is not None and not (kept and os.path.lexists(wanted.strip)):
+        if os.path.realpath(wanted.strip) == os.path.realpath(wanted.output):
+            raise UsageError("The film and its strip would be one file.", "Name two.")
+        formats.check_target(wanted.strip, overwrite=wanted.overwrite)
+    work = wanted.output.with_name(files.fitting_name(f".{wanted.output.name}", ".dreamer"))
     return Film(wanted, recipe, photo, looks[0], kept, work, notes)
 
 
@@ -228,29 +244,32 @@ def make(
         DreamerError: as dreaming a picture does.
     """
     wanted, recipe = film.wanted, film.recipe
-    with ExitStack() as stack:
-        stack.enter_context(_claimed(film))
-        network = film.look.load_network()
+    if film.kept:
+        _complete(film)
+        return True
+    network = film.look.load_network()
+    with _claimed(film):
         keyframes = Keyframes(recipe, film.work, film.photo, network)
         encoder = _Encoder(film, keyframes)
+
+        def ending() -> bool:
+            return encoder.failed or (stop is not None and stop())
+
         try:
             kept = keyframes.kept()
             for number in range(recipe.keyframes):
-                if number >= kept:
-                    whole = keyframes.make(number, on_progress=on_progress, stop=stop)
-                    if not whole:
-                        encoder.drop()
-                        return False
-                encoder.upto(zoom.frames_ready(recipe, number + 1))
-                if encoder.failed:
+                if ending() or not (
+                    number < kept or keyframes.make(number, on_progress=on_progress, stop=ending)
+                ):
                     break
+                encoder.upto(zoom.frames_ready(recipe, number + 1))
+            whole = encoder.finish(ending)
         except BaseException:
             encoder.drop()
             raise
-        encoder.finish()
-    if not wanted.keep_frames:
-        shutil.rmtree(film.work, ignore_errors=True)
-    return True
+        if whole and not wanted.keep_frames:
+            _empty(film.work)
+    return whole
 
 
 class _Encoder:
@@ -262,6 +281,7 @@ class _Encoder:
         self._ranges: Queue[int | None] = Queue()
         self._error: BaseException | None = None
         self._dropped = False
+        self._whole = False
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -274,15 +294,18 @@ class _Encoder:
         """Say that all frames before one can be made."""
         self._ranges.put(frame)
 
-    def finish(self) -> None:
-        """Wait until the film is there.
+    def finish(self, ending: Callable[[], bool]) -> bool:
+        """Wait until the film is there, or is not wanted any more; returns whether it is there.
 
         Raises:
             DreamerError: why it is not.
         """
-        self._thread.join()
+        while self._thread.is_alive() and not ending():
+            self._thread.join(0.1)
+        self.drop()
         if self._error is not None:
             raise self._error
+        return self._whole
 
     def drop(self) -> None:
         """Leave no film."""
@@ -292,7 +315,9 @@ class _Encoder:
 
     def _run(self) -> None:
         try:
-            self._write()
+            with devices.memory_guard("{}x{} pixels".format(*self._film.recipe.size)):
+                self._write()
+            self._whole = True
         except _Dropped:
             pass
         except BaseException as error:
@@ -300,12 +325,11 @@ class _Encoder:
 
     def _write(self) -> None:
         wanted, recipe = self._film.wanted, self._film.recipe
-        tiles: list[tuple[str, Image.Image]] = []
-        shown = set(strip_frames(recipe.frames)) if wanted.strip is not None else set()
+        strip = _Strip(self._film)
         comment = recipe.to_json() if wanted.request.metadata else None
         done = 0
         with films.writing(
-            wanted.output,
+            wanted.target,
             recipe.size,
             recipe.fps,
             codec=wanted.codec,
@@ -322,17 +346,40 @@ class _Encoder:
                     if self._dropped:
                         raise _Dropped
                     writer.add(frame)
-                    if done in shown:
-                        tile = Image.frombytes("RGB", recipe.size, frame)
-                        tile.thumbnail((480, 480))
-                        tiles.append((f"{done / recipe.fps:.1f} s", tile))
+                    strip.see(done, frame)
                     done += 1
-        if wanted.strip is not None:
-            sheets.save(sheets.grid(tiles, columns=4), wanted.strip, overwrite=True)
+        strip.save()
 
 
 class _Dropped(Exception):  # noqa: N818 - a request, not an error
     """The film is not wanted any more."""
+
+
+class _Strip:
+    """A contact strip of a film, if it is wanted, from its frames as they pass."""
+
+    def __init__(self, film: Film) -> None:
+        self._film = film
+        self._shown = set(strip_frames(film.recipe.frames)) if film.wanted.strip else set()
+        self._tiles: list[tuple[str, Image.Image]] = []
+
+    def see(self, number: int, frame: bytes) -> None:
+        """Take a frame if it is to be shown."""
+        if number in self._shown:
+            tile = Image.frombytes("RGB", self._film.recipe.size, frame)
+            tile.thumbnail((480, 480))
+            self._tiles.append((f"{number / self._film.recipe.fps:.1f} s", tile))
+
+    def save(self) -> None:
+        """Write the strip.
+
+        Raises:
+            OutputError: it cannot be written, or exists and is not to be replaced.
+        """
+        wanted = self._film.wanted
+        if wanted.strip is not None:
+            sheet = sheets.grid(self._tiles, columns=4)
+            sheets.save(sheet, wanted.strip, overwrite=wanted.overwrite)
 
 
 def strip_frames(count: int) -> list[int]:
@@ -348,40 +395,78 @@ def _claimed(film: Film) -> Iterator[None]:
     Raises:
         OutputError: another dreamer has it.
     """
-    path = film.work / "recipe.json"
     with files.writing(film.work):
-        film.work.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = _lock(film.work)
+    if descriptor is None:
+        raise OutputError(
+            f"Another dreamer is making '{files.shown(film.wanted.output)}'.",
+            "Wait until it is done, or choose another name with -o.",
+        )
     try:
-        if not files.lock(descriptor, wait=False):
-            raise OutputError(
-                f"Another dreamer is making '{files.shown(film.wanted.output)}'.",
-                "Wait until it is done, or choose another name with -o.",
-            )
         with files.writing(film.work):
             files.remove_unfinished(film.work)
             files.remove_unfinished(film.work.parent)
             wanted = film.recipe.hash.encode()
             if os.read(descriptor, len(wanted) + 1) != wanted:
-                for stale in film.work.glob("keyframe-*.png"):
-                    stale.unlink()
+                _empty(film.work)
                 os.lseek(descriptor, 0, os.SEEK_SET)
                 os.ftruncate(descriptor, 0)
                 os.write(descriptor, wanted)
         yield
     finally:
+        # While it is locked: once it is not, another dreamer may have begun in it.
+        if os.name != "nt" and not any(film.work.glob(KEYFRAMES)):
+            shutil.rmtree(film.work, ignore_errors=True)
         os.close(descriptor)
+        if os.name == "nt" and not any(film.work.glob(KEYFRAMES)):
+            shutil.rmtree(film.work, ignore_errors=True)
+
+
+def _lock(work: Path) -> int | None:
+    """Return the descriptor of the locked file in a work folder; None if another one has it."""
+    path = work / CLAIM
+    while True:
+        work.mkdir(parents=True, exist_ok=True)
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError:  # the folder has just been removed by who was done with it
+            continue
+        if not files.lock(descriptor, wait=False):
+            os.close(descriptor)
+            return None
+        if os.name == "nt" or os.fstat(descriptor).st_nlink:
+            return descriptor
+        os.close(descriptor)  # removed before it was locked
+
+
+def _empty(work: Path) -> None:
+    for keyframe in work.glob(KEYFRAMES):
+        keyframe.unlink()
+
+
+def _complete(film: Film) -> None:
+    """Make what a film that is there lacks: its strip, and the end of a run that was killed."""
+    wanted = film.wanted
+    if wanted.strip is not None and not os.path.lexists(wanted.strip):
+        strip = _Strip(film)
+        for number, frame in enumerate(films.frames(wanted.output)):
+            strip.see(number, frame)
+        strip.save()
+    with contextlib.suppress(OSError, OutputError):
+        mine = (film.work / CLAIM).read_text() == film.recipe.hash
+        if mine and not wanted.keep_frames:
+            with _claimed(film):
+                _empty(film.work)
 
 
 def _check(wanted: Wanted) -> None:
     if wanted.request.output is not None or wanted.request.size is not None:
         raise UsageError("A film has a size and a file of its own.", "Give them to the film.")
-    films.by_suffix(wanted.output)
+    films.by_suffix(wanted.target)
     for name, value, least, most in (
         ("--speed", wanted.speed, LEAST_SPEED, MOST_SPEED),
         ("--rotate", wanted.rotate, -360, 360),
-        ("--center", min(wanted.centre), 0, 1),
-        ("--center", max(wanted.centre), 0, 1),
+        *(("--center", value, 0, 1) for value in wanted.centre),
         ("--fps", wanted.fps, 1, 240),
         ("--seconds", _seconds(wanted), 0.1, 86_400),
     ):
@@ -389,7 +474,7 @@ def _check(wanted: Wanted) -> None:
             raise UsageError(f"{value:g} is not valid for {name}.", f"Give {least} to {most}.")
     if wanted.method == "feedback" and (wanted.loop or wanted.ease):
         raise UsageError(
-            "--loop and --ease are for the method nested.", "Leave them out, or --method feedback."
+            "--loop and --ease are for the method nested.", "Leave them out, or leave out --method."
         )
     if wanted.journey and wanted.seconds is not None:
         raise UsageError("--journey and --seconds both say how long it is.", "Give one.")
@@ -413,7 +498,9 @@ def _looks(wanted: Wanted) -> list[Look]:
         else:
             request = replace(request, overrides={**request.overrides, "target": stretch.what})
         try:
-            found.append(look(request))
+            each = look(request)
+            targets.resolve(targets.parse(each.settings.target_on(each.row.name)), each.row)
+            found.append(each)
         except UsageError as error:
             network = request.network if isinstance(request.network, str) else rows.DEFAULT
             row = rows.row(network)
@@ -486,6 +573,18 @@ def _recipe(
     )
 
 
+def _looped(wanted: Wanted, recipe: ZoomRecipe) -> tuple[str, ...]:
+    """Say what a loop changes so that its end is its beginning."""
+    length = recipe.frames / recipe.fps
+    speed = 2 ** (recipe.doublings / length)
+    notes: tuple[str, ...] = ()
+    if abs(speed / wanted.speed - 1) > 0.01:
+        notes += (f"the loop enlarges {speed:.3g} times a second, a whole number of doublings",)
+    if recipe.turn != wanted.rotate * length:
+        notes += (f"the loop turns {recipe.turn / length:.3g} degrees a second, to end upright",)
+    return notes
+
+
 def _briefly(each: Look) -> Look:
     """Return a look with the few steps that a frame after the first takes, by feedback."""
     settings = each.settings
@@ -506,27 +605,18 @@ def preview(wanted: Wanted, size: tuple[int, int]) -> Wanted:
     """
     scale = min(1.0, max(PREVIEW / max(size), 1 / 3))
     small = tuple(max(2, round(side * scale / 2) * 2) for side in size)
-    stem = fitting(wanted.output)
+    output = wanted.output.with_name(fitting(wanted.output))
     return replace(
         wanted,
-        output=wanted.output.with_name(stem),
+        output=output,
         size=(small[0], small[1]),
         fps=min(wanted.fps, PREVIEW_FPS),
         audio=None,
         strip=None,
-        overwrite=True,
+        overwrite=wanted.overwrite or recipe_in(output) is not None,
     )
 
 
 def fitting(output: Path) -> str:
     """Return the name of a film's preview."""
     return files.fitting_name(output.stem, f"-preview{output.suffix}")
-
-
-def _recipe_of(path: Path) -> ZoomRecipe | None:
-    """Return the recipe of a film that may be anything."""
-    try:
-        comment = footage.read_comment(path)
-        return None if comment is None else from_json(comment, files.shown(path))
-    except (InputError, UsageError, OSError):
-        return None

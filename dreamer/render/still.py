@@ -177,6 +177,19 @@ def dream(
     )
 
 
+def check_score(step: Step, recipe: Recipe) -> None:
+    """Refuse what a damaged network answers.
+
+    Raises:
+        NetworkError: it is not a number.
+    """
+    if step.score != step.score:
+        raise NetworkError(
+            f"{recipe.network} answers with values that are not numbers.",
+            "Check its weights with `dreamer networks verify`.",
+        )
+
+
 def _ascend(
     recipe: Recipe, base: Photo, network: Network, on_step: OnStep | None, stop: Stop | None
 ) -> tuple[Tensor, bool, bool]:
@@ -187,11 +200,7 @@ def _ascend(
     step: Step | None = None
     moved = False
     for step in ascent.dream(pixels, network.features(goal.layers), goal, loop, recipe.seed):
-        if step.score != step.score:
-            raise NetworkError(
-                f"{recipe.network} answers with values that are not numbers.",
-                "Check its weights with `dreamer networks verify`.",
-            )
+        check_score(step, recipe)
         moved = moved or step.moved
         if on_step is not None:
             on_step(step)

@@ -169,6 +169,7 @@ class Keyframes:
         step: Step | None = None
         pixels = start.to(self.network.device)
         for step in ascent.dream(pixels, self.network.features(goal.layers), goal, loop, seed):
+            still.check_score(step, recipe)
             if on_progress is not None:
                 on_progress(Progress(number, self.recipe.keyframes, step.work, loop.work))
             if stop is not None and stop():
@@ -190,21 +191,20 @@ def frames(keyframes: Keyframes, first: int, last: int) -> Iterator[bytes]:
     nest: tuple[int, Nest] | None = None
     top = recipe.keyframes - 1
     for number in range(first, last):
-        if recipe.method == "feedback":
-            with torch.inference_mode():
-                yield _levels(keyframes.nest(number).frame(0))
-            continue
-        depth = recipe.depth(number)
+        feedback = recipe.method == "feedback"
+        depth = number if feedback else recipe.depth(number)
         outer = min(int(depth + 1e-9), top)
-        if nest is None or nest[0] != outer:
-            nest = outer, keyframes.nest(outer)
         with torch.inference_mode():
-            yield _levels(nest[1].frame(max(0.0, depth - outer)))
+            if nest is None or nest[0] != outer:
+                nest = outer, keyframes.nest(outer)
+            pixels = levels(nest[1].frame(max(0.0, depth - outer)))
+        yield pixels
 
 
-def _levels(frame: Tensor) -> bytes:
-    levels = frame[0].mul(255).round_().to(torch.uint8)
-    return levels.permute(1, 2, 0).contiguous().numpy().tobytes()
+def levels(frame: Tensor) -> bytes:
+    """Return a frame, `(1, 3, H, W)` in 0..1, as RGB bytes, rows from the top."""
+    rounded = frame[0].mul(255).round_().to(torch.uint8)
+    return rounded.permute(1, 2, 0).contiguous().numpy().tobytes()
 
 
 def frames_ready(recipe: ZoomRecipe, kept: int) -> int:
