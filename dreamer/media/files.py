@@ -10,6 +10,7 @@ import errno
 import os
 import re
 import secrets
+import shutil
 import stat
 import unicodedata
 from collections.abc import Iterator
@@ -117,7 +118,7 @@ def check(path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
 
 
 def remove_unfinished(folder: str | os.PathLike[str]) -> int:
-    """Remove the hidden files that killed programs left in `folder`; returns how many.
+    """Remove the hidden files and folders that killed programs left; returns how many.
 
     What another program is writing just now is locked and stays; where nothing can be locked,
     nothing is removed.
@@ -128,14 +129,35 @@ def remove_unfinished(folder: str | os.PathLike[str]) -> int:
             if not _UNFINISHED.fullmatch(entry.name):
                 continue
             with contextlib.suppress(OSError):
-                descriptor = os.open(entry.path, os.O_RDWR)
+                is_folder = entry.is_dir(follow_symlinks=False)
+                descriptor = os.open(entry.path, os.O_RDONLY if is_folder else os.O_RDWR)
                 try:
                     if lock(descriptor, wait=False, otherwise=False):
-                        os.unlink(entry.path)
+                        (shutil.rmtree if is_folder else os.unlink)(entry.path)
                         removed += 1
                 finally:
                     os.close(descriptor)
     return removed
+
+
+@contextlib.contextmanager
+def temporary_folder(target: str) -> Iterator[str]:
+    """Make a hidden folder beside `target`; what is left of it at the end is removed.
+
+    It is locked meanwhile, so that `remove_unfinished` can tell it from one left behind.
+    """
+    folder = os.path.join(os.path.dirname(target), f".{secrets.token_hex(8)}.part")
+    descriptor = -1
+    try:
+        os.mkdir(folder)
+        if fcntl is not None:  # elsewhere no folder can be opened
+            descriptor = os.open(folder, os.O_RDONLY)
+            lock(descriptor)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 def lock(descriptor: int, *, wait: bool = True, otherwise: bool = True) -> bool:

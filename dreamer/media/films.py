@@ -314,15 +314,11 @@ def _target(path: str | os.PathLike[str], job: Job, overwrite: bool) -> Iterator
             yield sink
         return
     target = os.path.realpath(path)
-    hidden = _beside(target)
     os.makedirs(os.path.dirname(target), exist_ok=True)
-    try:
-        os.mkdir(hidden)
+    with files.temporary_folder(target) as hidden:
         with filmmaking.folder(job, hidden) as sink:
             yield sink
         _place_folder(hidden, target, path, overwrite)
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)
 
 
 def _beside(target: str) -> str:

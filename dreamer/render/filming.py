@@ -315,7 +315,11 @@ class _Encoder:
 
     def _run(self) -> None:
         try:
-            with devices.memory_guard("{}x{} pixels".format(*self._film.recipe.size)):
+            # Beside the dreaming, which has most to do; more threads would wait for each other.
+            with (
+                devices.threads(max(1, devices.default_threads() // 2)),
+                devices.memory_guard("{}x{} pixels".format(*self._film.recipe.size)),
+            ):
                 self._write()
             self._whole = True
         except _Dropped:

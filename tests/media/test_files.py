@@ -513,3 +513,24 @@ def test_checking_files_needs_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no folder can be locked there")
+def test_a_hidden_folder_that_a_killed_program_left_is_removed_and_a_live_ones_stays(tmp_path):
+    code = (
+        "import sys, time\nfrom dreamer.media import files\n"
+        "with files.temporary_folder(sys.argv[1]) as folder:\n"
+        "    open(folder + '/000000.png', 'w').close()\n"
+        "    print(folder, flush=True)\n    time.sleep(60)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "frames")], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        hidden = Path(process.stdout.readline().strip())
+        assert (hidden / "000000.png").exists()
+        assert files.remove_unfinished(tmp_path) == 0
+        assert hidden.exists()
+        process.kill()
+    assert files.remove_unfinished(tmp_path) == 1
+    assert not list(tmp_path.iterdir())
