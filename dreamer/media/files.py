@@ -149,10 +149,16 @@ def temporary_folder(target: str) -> Iterator[str]:
     folder = os.path.join(os.path.dirname(target), f".{secrets.token_hex(8)}.part")
     descriptor = -1
     try:
-        os.mkdir(folder)
-        if fcntl is not None:  # elsewhere no folder can be opened
-            descriptor = os.open(folder, os.O_RDONLY)
-            lock(descriptor)
+        while descriptor < 0:
+            os.mkdir(folder)
+            if fcntl is None:  # no folder can be opened here
+                break
+            with contextlib.suppress(FileNotFoundError):
+                descriptor = os.open(folder, os.O_RDONLY)
+                lock(descriptor)
+                if not os.path.exists(folder):  # taken for a left one before it was locked
+                    os.close(descriptor)
+                    descriptor = -1
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)

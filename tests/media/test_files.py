@@ -386,7 +386,6 @@ def test_nothing_else_is_removed(tmp_path: Path) -> None:
     ]
     for name in kept:
         (tmp_path / name).write_bytes(b"mine")
-    (tmp_path / ".aaaaaaaaaaaaaaaa.part").mkdir()
     (tmp_path / "below").mkdir()
     (tmp_path / "below" / ".0123456789abcdef.part").write_bytes(b"")
     before = names_in(tmp_path)
