@@ -76,18 +76,52 @@ def see(keyframe: Tensor, places: Tensor, size: tuple[int, int], reach: float) -
     Returns:
         `(1, 3, height, width)` in 0..1.
     """
-    grid = _grid(places, size, reach)
+    return _sampled(keyframe, _grid(places, size, reach))
+
+
+def _sampled(keyframe: Tensor, grid: Tensor) -> Tensor:
+    """Resample a keyframe at places of a frame, `(1, h, w, 2)`."""
+    # Mirroring is slow, and needed only where a view reaches the edge.
+    outside = bool(grid.abs().amax() > MARGIN * 0.98)
     seen = F.grid_sample(
-        keyframe, grid / MARGIN, mode="bicubic", padding_mode="reflection", align_corners=False
+        keyframe,
+        grid / MARGIN,
+        mode="bicubic",
+        padding_mode="reflection" if outside else "zeros",
+        align_corners=False,
     )
     return seen.clamp_(0, 1)
 
 
-def _grid(places: Tensor, size: tuple[int, int], reach: float) -> Tensor:
-    """Return the places that each pixel of a result sees, `(1, height, width, 2)`, of a frame."""
-    scaled = torch.cat([places[:, :2] * reach, places[:, 2:]], 1)
-    grid = F.affine_grid(scaled[None].float(), [1, 3, *size], align_corners=False)
-    return grid
+Box = tuple[int, int, int, int]
+"""Top, left, bottom and right of a part of a frame, px."""
+
+
+def _grid(places: Tensor, size: tuple[int, int], reach: float, box: Box | None = None) -> Tensor:
+    """Return the places that the pixels of a result, or of a box in it, see: `(1, h, w, 2)`."""
+    height, width = size
+    top, left, bottom, right = box or (0, 0, height, width)
+    (xx, xy, x0), (yx, yy, y0) = places.tolist()
+    across = ((torch.arange(left, right) * 2 + 1) / width - 1) * reach
+    down = ((torch.arange(top, bottom) * 2 + 1) / height - 1)[:, None] * reach
+    return torch.stack([xx * across + (xy * down + x0), yx * across + (yy * down + y0)], -1)[None]
+
+
+def _box(places: Tensor, size: tuple[int, int]) -> Box:
+    """Return the part of a frame in which a whole keyframe is seen, with its margin."""
+    square = torch.cat([places, places.new_tensor([[0.0, 0.0, 1.0]])])
+    corners = torch.tensor([[x, y, 1 / MARGIN] for x in (-1.0, 1.0) for y in (-1.0, 1.0)])
+    seen = (torch.linalg.inv(square) @ (corners.to(square) * MARGIN).T)[:2]
+    (left, right), (top, bottom) = (
+        (float(seen[axis].amin()), float(seen[axis].amax())) for axis in (0, 1)
+    )
+    height, width = size
+    return (
+        max(0, math.floor((top + 1) / 2 * height)),
+        max(0, math.floor((left + 1) / 2 * width)),
+        min(height, math.ceil((bottom + 1) / 2 * height)),
+        min(width, math.ceil((right + 1) / 2 * width)),
+    )
 
 
 def canvas_size(size: tuple[int, int]) -> tuple[int, int]:
@@ -251,13 +285,14 @@ class Nest:
         # Between full size and the size at which the smoothed one has all there is to show.
         shrunken = self.camera.factor ** (1 - amount)
         share = min(1.0, (shrunken - 1) / (self.camera.factor - 1))
-        inner = see(torch.lerp(self.inner, self._smooth, share), places, self.size, 1)
-        return torch.lerp(outer, inner, self._opacity(places, amount))
-
-    def _opacity(self, places: Tensor, amount: float) -> Tensor:
-        """Return how much of the inner keyframe is seen, `(1, 1, h, w)`: no edge, no jump."""
-        inside = _inside(_grid(places, self.size, 1))
-        return inside * float(_ease(torch.tensor(amount / APPEARING)))
+        top, left, bottom, right = box = _box(places, self.size)
+        grid = _grid(places, self.size, 1, box)
+        inner = _sampled(torch.lerp(self.inner, self._smooth, share), grid)
+        # No edge is seen, and nothing jumps.
+        opacity = _inside(grid) * float(_ease(torch.tensor(amount / APPEARING)))
+        part = outer[:, :, top:bottom, left:right]
+        outer[:, :, top:bottom, left:right] = torch.lerp(part, inner, opacity)
+        return outer
 
 
 def _ease(share: Tensor) -> Tensor:
