@@ -15,9 +15,9 @@ from benchmarks.batch import driver_memory
 from benchmarks.rows import Row
 from dreamer.core import zoom
 from dreamer.core.zoom import Camera, Nest
-from dreamer.render import filming
+from dreamer.render import film_plan
 from dreamer.render import zoom as render
-from dreamer.render.filming import Wanted
+from dreamer.render.film_plan import Wanted
 from dreamer.render.look import Request
 
 FPS = 30
@@ -43,7 +43,7 @@ def _keyframes(folder: Path, count: int, size: tuple[int, int], preset: str) -> 
     """Dream keyframes of a zoom that doubles every second."""
     request = Request(photo=_photo(), preset=preset)
     wanted = Wanted(folder / "film.mp4", request, seconds=count, fps=FPS, size=size)
-    film = filming.prepare(wanted)
+    film = film_plan.prepare(wanted)
     folder.mkdir(exist_ok=True)
     keyframes = render.Keyframes(film.recipe, folder, film.photo, film.look.load_network())
     for number in range(min(count, film.recipe.keyframes)):

@@ -12,7 +12,7 @@ from PIL import Image
 from playwright import sync_api as playwright
 
 import dreamer
-from dreamer.render import filming, sheets
+from dreamer.render import film_plan, filming, sheets
 from dreamer.render.batch.session import Session, Wanted
 from dreamer.render.look import Request
 
@@ -59,7 +59,7 @@ def zoom() -> Image.Image:
     """Make a looping zoom, and lay frames of it side by side."""
     with tempfile.TemporaryDirectory() as name:
         strip = Path(name) / "strip.png"
-        wanted = filming.Wanted(
+        wanted = film_plan.Wanted(
             Path(name) / "zoom.mp4",
             Request(photo="sky", preset="objects", seed=3),
             seconds=7,
@@ -69,7 +69,7 @@ def zoom() -> Image.Image:
             loop=True,
             strip=strip,
         )
-        filming.make(filming.prepare(wanted))
+        filming.make(film_plan.prepare(wanted))
         with Image.open(strip) as opened:
             shown = opened.convert("RGB")
     shown.thumbnail((1400, 1400))

@@ -26,7 +26,7 @@ from dreamer.errors import Interrupted, UsageError
 from dreamer.media.files import fitting_name, shown
 
 if TYPE_CHECKING:
-    from dreamer.render.filming import Film
+    from dreamer.render.film_plan import Film
 
 STOPPING = "Stopping after this step; what is dreamed is kept, and the film goes on from there."
 GO_ON = "Stopped: run the command again to go on."
@@ -118,18 +118,18 @@ def zoom(
     if method not in ("nested", "feedback"):
         raise UsageError(f"'{method}' is no method.", "It can be nested or feedback.")
     request, _ = how.request(*(() if preset is None else (preset,)), overwrite=overwrite)
-    from dreamer.render import filming
+    from dreamer.render import film_plan, filming
 
     if output is None:
         stem = "sky" if photo is None else Path(photo).stem
         output = str(Path("outputs") / fitting_name(stem, "-zoom.mp4"))
-    wanted = filming.Wanted(
+    wanted = film_plan.Wanted(
         output=Path(output),
         folder=output.endswith(os.sep),
         request=replace(request, photo=photo),
         seconds=seconds,
         fps=fps,
-        size=None if size is None else filming.parse_size(size),
+        size=None if size is None else film_plan.parse_size(size),
         speed=speed,
         rotate=rotate,
         centre=_centre(center),
@@ -137,7 +137,7 @@ def zoom(
         ease=ease,
         loop=loop,
         method="feedback" if method == "feedback" else "nested",
-        journey=() if journey is None else filming.parse_journey(journey),
+        journey=() if journey is None else film_plan.parse_journey(journey),
         codec=codec,
         crf=crf,
         audio=None if audio is None else Path(audio),
@@ -145,7 +145,7 @@ def zoom(
         keep_frames=keep_frames,
         overwrite=overwrite,
     )
-    film = filming.prepare(wanted)
+    film = film_plan.prepare(wanted)
     for note in film.notes:
         console.say(f"Note: {note}.")
     if dry_run:
@@ -160,7 +160,7 @@ def zoom(
     began = time.perf_counter()
     whole = True
     if preview:
-        small = filming.prepare(filming.preview(wanted, film.recipe.size))
+        small = film_plan.prepare(film_plan.preview(wanted, film.recipe.size))
         whole = _make(small)
         if whole:
             console.say(f"The preview: {shown(small.wanted.output)}")

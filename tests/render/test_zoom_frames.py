@@ -11,7 +11,8 @@ from dreamer.core import ascent
 from dreamer.core.zoom import MARGIN, canvas_size
 from dreamer.errors import NetworkError
 from dreamer.networks import network
-from dreamer.render import filming, zoom
+from dreamer.render import film_plan, zoom
+from dreamer.render.film_plan import Stretch
 from dreamer.render.look import Request
 from dreamer.render.zoom import Keyframes, frames, frames_ready
 
@@ -42,7 +43,7 @@ def make(net, tmp_path_factory, astronaut):
         overrides = {**TINY, **wanted.pop("overrides", {})}
         request = Request(photo=photo, network=net, overrides=overrides, threads=1)
         values = {"seconds": 3.0, "fps": 8.0, "size": SIZE, "output": folder / "a.mp4"}
-        film = filming.prepare(filming.Wanted(request=request, **{**values, **wanted}))
+        film = film_plan.prepare(film_plan.Wanted(request=request, **{**values, **wanted}))
         found = made.get(film.recipe.hash)
         if found is None or anew:
             keyframes = Keyframes(film.recipe, folder, film.photo, net)
@@ -79,7 +80,10 @@ MOTIONS = [
     {"centre": (0.2, 0.7)},
     {"speed": 3.0, "rotate": -20.0, "centre": (1.0, 0.0)},
     {"photo": None},
-    {"journey": (filming.Stretch("textures", 1.5), filming.Stretch("eyes", 1.5)), "seconds": None},
+    {
+        "journey": (Stretch("textures", 1.5), Stretch("eyes", 1.5)),
+        "seconds": None,
+    },
 ]
 
 

@@ -1,0 +1,370 @@
+"""What film was asked for: all checks, and the recipe; no work."""
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from dreamer import targets
+from dreamer.core import zoom as geometry
+from dreamer.errors import InputError, UsageError, unknown
+from dreamer.film import Stretch as StretchRecipe
+from dreamer.film import ZoomRecipe, recipe_in
+from dreamer.media import files, films, formats, images, reading
+from dreamer.media.filmmaking import RECIPE_BYTES
+from dreamer.media.images import Photo
+from dreamer.networks import rows
+from dreamer.presets import names as preset_names
+from dreamer.recipe import Origin, Start
+from dreamer.render.job import DEFAULT_SIZE, MADE
+from dreamer.render.look import Look, Request, look
+
+NAMED_SIZES = {"720p": (1280, 720), "1080p": (1920, 1080), "4k": (3840, 2160)}
+LONGEST = 1280
+"""The longer side of a film of a photo unless told otherwise, px."""
+LEAST_SPEED, MOST_SPEED = 1.01, 8.0
+AGAIN, AGAIN_OCTAVES = 1, 2
+AGAIN_STRENGTH = 0.35
+"""Steps, octaves and share of the strength of a frame after the first, by feedback."""
+PREVIEW, PREVIEW_FPS = 320, 12.0
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A part of a journey: a preset's name or a target, and its seconds."""
+
+    what: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What was asked for.
+
+    Attributes:
+        output: the film's file, or a folder of frames.
+        folder: whether it is a folder whatever its suffix.
+        request: the photo and how to dream; its size and output are not used.
+        seconds: the film's length; None for the journey's, or ten.
+        fps: frames a second.
+        size: width and height, px; None for the photo's shape.
+        speed: how many times a second enlarges.
+        rotate: degrees a second, clockwise.
+        centre: the place zoomed into, 0..1 from the left and from the top.
+        outward: whether it zooms out.
+        ease: whether it starts and ends slowly.
+        loop: whether the last frame flows into the first.
+        method: nested or feedback, see `ZoomRecipe`.
+        journey: the looks, in their order.
+        codec: see `films`; None for the format's own.
+        crf: quality, see `films`.
+        audio: a file whose sound goes into the film.
+        strip: where to write a contact strip.
+        keep_frames: whether what was dreamed is kept.
+        overwrite: whether a film that exists is replaced.
+    """
+
+    output: Path
+    request: Request = field(default_factory=Request)
+    seconds: float | None = None
+    fps: float = 30.0
+    size: tuple[int, int] | None = None
+    speed: float = 2.0
+    rotate: float = 0.0
+    centre: tuple[float, float] = (0.5, 0.5)
+    outward: bool = False
+    ease: bool = False
+    loop: bool = False
+    method: Literal["nested", "feedback"] = "nested"
+    journey: Sequence[Stretch] = ()
+    codec: str | None = None
+    crf: int | None = None
+    audio: Path | None = None
+    strip: Path | None = None
+    keep_frames: bool = False
+    overwrite: bool = False
+    folder: bool = False
+
+    @property
+    def target(self) -> str:
+        """The output as `films` takes it."""
+        return os.path.join(self.output, "") if self.folder else os.fspath(self.output)
+
+
+@dataclass(frozen=True)
+class Film:
+    """A film to make, all checks passed.
+
+    Attributes:
+        wanted: what was asked for.
+        recipe: every number.
+        photo: what it starts from, or None if the recipe makes it itself.
+        look: the network's.
+        kept: whether the file holds this very film already.
+        work: the hidden folder of what is dreamed.
+        notes: what the user should know.
+    """
+
+    wanted: Wanted
+    recipe: ZoomRecipe
+    photo: Photo | None
+    look: Look
+    kept: bool
+    work: Path
+    notes: tuple[str, ...]
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Read a size such as "1280x720" or "1080p".
+
+    Raises:
+        UsageError: it is none.
+    """
+    if text.lower() in NAMED_SIZES:
+        return NAMED_SIZES[text.lower()]
+    width, _, height = text.lower().partition("x")
+    if not (width.isascii() and width.isdigit() and height.isascii() and height.isdigit()):
+        raise UsageError(
+            f"'{text}' is not a size.", f"Write it like 1280x720, or {', '.join(NAMED_SIZES)}."
+        )
+    size = int(width[:6]), int(height[:6])
+    if not all(2 <= side <= 16_384 for side in size):
+        raise UsageError(f"{text} is no size for a film.", "Each side can be 2 to 16384 px.")
+    return size
+
+
+def parse_journey(text: str) -> tuple[Stretch, ...]:
+    """Read a journey such as "textures 4s, eyes 6s, class:zebra 5s".
+
+    Raises:
+        UsageError: a part of it has no seconds.
+    """
+    found = []
+    for part in text.split(","):
+        what, _, time = part.strip().rpartition(" ")
+        try:
+            seconds = float(time.removesuffix("s"))
+        except ValueError:
+            seconds = math.nan
+        if not what.strip() or not 0 < seconds < math.inf:
+            raise UsageError(
+                f"'{part.strip()}' is no part of a journey.",
+                "Write presets or targets with their seconds: 'textures 4s, eyes 6s'.",
+            )
+        found.append(Stretch(what.strip(), seconds))
+    return tuple(found)
+
+
+def prepare(wanted: Wanted) -> Film:
+    """Resolve and check what was asked for.
+
+    Raises:
+        UsageError: names, values or their combination.
+        InputError: the photo, or the sound.
+        NetworkError: weights that cannot be had.
+        OutputError: the film exists, or cannot be written.
+        DeviceError: the device.
+    """
+    _check(wanted)
+    looks = _looks(wanted)
+    source, start = _source(wanted.request)
+    own = reading.probe(source) if source is not None else DEFAULT_SIZE
+    size = wanted.size or _film_size(own, films.by_suffix(wanted.target).even)
+    canvas = geometry.canvas_size((size[1], size[0]))
+    looks[0].row.check_size(canvas[1], canvas[0], f"A film of {size[0]}x{size[1]} pixels")
+    looks = [looks[0].placed(), *looks[1:]]
+    looks = [replace(each, device=looks[0].device) for each in looks]
+    photo = None if source is None else images.load(source)
+    origin = Origin(start=start)
+    if photo is not None:
+        origin = Origin(name=files.text(photo.name), sha256=photo.sha256)
+    recipe = _recipe(wanted, looks, origin, size, (canvas[1], canvas[0]))
+    found = recipe_in(wanted.output) if not wanted.overwrite else None
+    kept = found is not None and found.hash == recipe.hash
+    notes = looks[0].notes + (photo.notes if photo is not None else ()) + _looped(wanted, recipe)
+    if not kept:
+        notes += films.check(
+            wanted.target,
+            size,
+            wanted.fps,
+            codec=wanted.codec,
+            crf=wanted.crf,
+            audio=wanted.audio,
+            overwrite=wanted.overwrite,
+        )
+        if wanted.request.metadata and len(recipe.to_json()) > RECIPE_BYTES:
+            raise UsageError(
+                "The journey is too long for its recipe to fit into the film.",
+                "Give it fewer parts, or leave the recipe out with --no-metadata.",
+            )
+    if wanted.strip is not None and not (kept and os.path.lexists(wanted.strip)):
+        if os.path.realpath(wanted.strip) == os.path.realpath(wanted.output):
+            raise UsageError("The film and its strip would be one file.", "Name two.")
+        formats.check_target(wanted.strip, overwrite=wanted.overwrite)
+    work = wanted.output.with_name(files.fitting_name(f".{wanted.output.name}", ".dreamer"))
+    return Film(wanted, recipe, photo, looks[0], kept, work, notes)
+
+
+def _check(wanted: Wanted) -> None:
+    if wanted.request.output is not None or wanted.request.size is not None:
+        raise UsageError("A film has a size and a file of its own.", "Give them to the film.")
+    films.by_suffix(wanted.target)
+    for name, value, least, most in (
+        ("--speed", wanted.speed, LEAST_SPEED, MOST_SPEED),
+        ("--rotate", wanted.rotate, -360, 360),
+        *(("--center", value, 0, 1) for value in wanted.centre),
+        ("--fps", wanted.fps, 1, 240),
+        ("--seconds", _seconds(wanted), 0.1, 86_400),
+    ):
+        if not least <= value <= most:
+            raise UsageError(f"{value:g} is not valid for {name}.", f"Give {least} to {most}.")
+    if wanted.method == "feedback" and (wanted.loop or wanted.ease):
+        raise UsageError(
+            "--loop and --ease are for the method nested.", "Leave them out, or leave out --method."
+        )
+    if wanted.journey and wanted.seconds is not None:
+        raise UsageError("--journey and --seconds both say how long it is.", "Give one.")
+
+
+def _seconds(wanted: Wanted) -> float:
+    if wanted.seconds is not None:
+        return wanted.seconds
+    return sum(stretch.seconds for stretch in wanted.journey) or 10.0
+
+
+def _looks(wanted: Wanted) -> list[Look]:
+    """Return the look of each stretch: of a preset, or of a target with the film's preset."""
+    if not wanted.journey:
+        return [look(wanted.request)]
+    found = []
+    for stretch in wanted.journey:
+        request = wanted.request
+        if stretch.what in preset_names():
+            request = replace(request, preset=stretch.what)
+        else:
+            request = replace(request, overrides={**request.overrides, "target": stretch.what})
+        try:
+            each = look(request)
+            targets.resolve(targets.parse(each.settings.target_on(each.row.name)), each.row)
+            found.append(each)
+        except UsageError as error:
+            network = request.network if isinstance(request.network, str) else rows.DEFAULT
+            row = rows.row(network)
+            near = [*preset_names(), *rows.LEVELS, *(layer.name for layer in row.layers)]
+            if ":" in stretch.what or "*" in stretch.what or stretch.what in near:
+                raise
+            listing = "`dreamer presets list` and `dreamer layers` show them"
+            raise unknown("preset or target", stretch.what, near, listing) from error
+    return found
+
+
+def _source(request: Request) -> tuple[str | None, Start]:
+    photo = request.photo
+    if photo is None:
+        return None, "sky"
+    for made in MADE:
+        if photo == made and not Path(made).exists():
+            return None, made
+    if not isinstance(photo, str):
+        raise InputError("A film starts from a photo's file.", "Name one, or 'sky'.")
+    return photo, "photo"
+
+
+def _film_size(own: tuple[int, int], even: bool) -> tuple[int, int]:
+    """Return the size of a film in a photo's shape."""
+    width, height = own if max(own) <= LONGEST else reading.fitted(*own, LONGEST)
+    return (width - width % 2, height - height % 2) if even else (width, height)
+
+
+def _recipe(
+    wanted: Wanted,
+    looks: Sequence[Look],
+    origin: Origin,
+    size: tuple[int, int],
+    canvas: tuple[int, int],
+) -> ZoomRecipe:
+    seconds = _seconds(wanted)
+    frames = max(1, round(seconds * wanted.fps))
+    length = frames / wanted.fps
+    doublings = math.log2(wanted.speed) * length
+    turn = wanted.rotate * length
+    if wanted.loop:
+        # It comes back to where it was: at a whole keyframe, and upright.
+        doublings = float(max(1, round(doublings)))
+        turn = 360.0 * round(turn / 360)
+    ends, end = [], 0.0
+    for stretch in wanted.journey or (Stretch("", seconds),):
+        end += stretch.seconds
+        ends.append(end)
+    feedback = wanted.method == "feedback"
+    return ZoomRecipe(
+        method=wanted.method,
+        stretches=tuple(
+            StretchRecipe(
+                until=until,
+                recipe=each.recipe(origin, canvas),
+                again=_briefly(each).recipe(origin, canvas) if feedback else None,
+            )
+            for until, each in zip(ends, looks, strict=True)
+        ),
+        size=size,
+        fps=float(wanted.fps),
+        frames=frames,
+        doublings=doublings,
+        turn=turn,
+        centre=(2 * wanted.centre[0] - 1, 2 * wanted.centre[1] - 1),
+        outward=wanted.outward,
+        ease=wanted.ease,
+        loop=wanted.loop,
+    )
+
+
+def _looped(wanted: Wanted, recipe: ZoomRecipe) -> tuple[str, ...]:
+    """Say what a loop changes so that its end is its beginning."""
+    length = recipe.frames / recipe.fps
+    speed = 2 ** (recipe.doublings / length)
+    notes: tuple[str, ...] = ()
+    if abs(speed / wanted.speed - 1) > 0.01:
+        notes += (f"the loop enlarges {speed:.3g} times a second, a whole number of doublings",)
+    if recipe.turn != wanted.rotate * length:
+        notes += (f"the loop turns {recipe.turn / length:.3g} degrees a second, to end upright",)
+    return notes
+
+
+def _briefly(each: Look) -> Look:
+    """Return a look with the few steps that a frame after the first takes, by feedback."""
+    settings = each.settings
+    strength = settings.ascent.strength * AGAIN_STRENGTH
+    few = {"steps": AGAIN, "coarse_steps": 1.0, "strength": strength}
+    ascent = settings.ascent.model_copy(update=few)
+    octaves = settings.octaves.model_copy(update={"count": AGAIN_OCTAVES})
+    changed = settings.model_copy(update={"ascent": ascent, "octaves": octaves})
+    return replace(each, settings=changed)
+
+
+def preview(wanted: Wanted, size: tuple[int, int]) -> Wanted:
+    """Return a small film at a low rate, in a tenth of the time, of what was asked for.
+
+    Args:
+        wanted: what was asked for.
+        size: of the film, px.
+    """
+    scale = min(1.0, max(PREVIEW / max(size), 1 / 3))
+    small = tuple(max(2, round(side * scale / 2) * 2) for side in size)
+    output = wanted.output.with_name(fitting(wanted.output))
+    return replace(
+        wanted,
+        output=output,
+        size=(small[0], small[1]),
+        fps=min(wanted.fps, PREVIEW_FPS),
+        audio=None,
+        strip=None,
+        overwrite=wanted.overwrite or recipe_in(output) is not None,
+    )
+
+
+def fitting(output: Path) -> str:
+    """Return the name of a film's preview."""
+    return files.fitting_name(output.stem, f"-preview{output.suffix}")
