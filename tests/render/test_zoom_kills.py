@@ -82,6 +82,10 @@ def start(folder: Path, out: str, *more: str):
 
 def run(given: list[str], said: str) -> None:
     os.setsid()
+    # The server may be one that was started for workers, which signals do not reach.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
     torch.set_num_threads(1)
     with open(said, "ab") as stream:
         os.dup2(stream.fileno(), 1)
