@@ -134,6 +134,8 @@ def run_guarded(app: Typer, arguments: Sequence[str] | None) -> int:
             return _failed(_unwritable(error))
         return _failed(_bug(error))
     except Exception as error:  # the last resort: a bug still ends in two lines
+        if _came_of_interrupt(error):
+            return _failed(Interrupted("Interrupted.", "Nothing was written."))
         return _failed(_bug(error))
     return code if isinstance(code, int) else 0
 
@@ -154,6 +156,13 @@ def _failed(error: DreamerError) -> int:
         traceback.print_exception(error)
     console.fail(error)
     return error.exit_code
+
+
+def _came_of_interrupt(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind an error: it may hit a library that is being imported."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _bug(error: Exception) -> DreamerError:

@@ -193,3 +193,17 @@ def test_a_bug_ends_in_two_lines_and_70(capfd, monkeypatch):
     assert "Traceback" not in err
     assert cli.run(["dream", "photo.png", "-o", "out.png", "-v"]) == 70
     assert "Traceback" in capfd.readouterr().err
+
+
+def test_ctrl_c_that_a_library_takes_for_an_error_of_its_own_is_no_bug(capfd, monkeypatch):
+    from dreamer import presets
+
+    def interrupted():
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as error:
+            raise ImportError("a library could not be loaded") from error
+
+    monkeypatch.setattr(presets, "listing", interrupted)
+    assert cli.run(["presets", "list"]) == 130
+    assert "Interrupted." in capfd.readouterr().err

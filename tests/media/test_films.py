@@ -110,8 +110,10 @@ def sound(path: Path, seconds: float, *options: str) -> Path:
 
 
 def children() -> list[str]:
+    """Return the processes of ffmpeg that this one has started; other tests may have others."""
     with open(f"/proc/{os.getpid()}/task/{os.getpid()}/children") as listing:
-        return listing.read().split()
+        started = listing.read().split()
+    return [pid for pid in started if Path(f"/proc/{pid}/comm").read_text().startswith("ffmpeg")]
 
 
 @pytest.fixture(autouse=True)
