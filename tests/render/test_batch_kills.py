@@ -180,7 +180,7 @@ def test_when_the_driver_is_killed_its_workers_end(folder, wanted):
     running.kill()
     running.wait()
     wait_until_gone(running.pid)
-    assert not worker.is_running()
+    assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
 
 
 @pytest.mark.parametrize("workers", ["1", "3"])
