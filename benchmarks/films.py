@@ -13,8 +13,9 @@ from torch import Tensor
 
 from benchmarks.batch import driver_memory
 from benchmarks.rows import Row
-from dreamer.core import zoom
-from dreamer.core.zoom import Camera, Nest
+from dreamer.core import tone, zoom
+from dreamer.core.nest import Nest
+from dreamer.core.zoom import Camera
 from dreamer.render import film_plan
 from dreamer.render import zoom as render
 from dreamer.render.film_plan import Wanted
@@ -67,10 +68,11 @@ def _speed(folder: Path, repeats: int) -> list[Row]:
     nested = (seconds + 1) * dream + seconds * FPS * frame
     feedback = seconds * FPS * dream
     large = torch.rand(1, 3, *zoom.canvas_size((1080, 1920)))
-    nest = Nest(large, large.flip(3), Camera(angle=0.1), (1080, 1920))
+    camera = Camera(angle=0.1)
+    nest = Nest(large, large.flip(3), zoom.view(camera, 1, (1080, 1920)), (1080, 1920))
     began = time.perf_counter()
     for index in range(12):
-        render.levels(nest.frame(index / 12))
+        render.levels(nest.frame(zoom.view(camera, index / 12, (1080, 1920))))
     rate = 12 / (time.perf_counter() - began)
     return [
         Row(
@@ -94,8 +96,9 @@ def _continuity(folder: Path) -> list[Row]:
         after = keyframes.nest(number + 1)
         plain = _Still(keyframes.load(number), camera, size)
         for index in range(FPS):
-            one = nest.frame(index / FPS)
-            two = after.frame(0) if index + 1 == FPS else nest.frame((index + 1) / FPS)
+            one, two = (zoom.view(camera, (index + ahead) / FPS, size) for ahead in (0, 1))
+            one = nest.frame(one)
+            two = after.frame(zoom.view(camera, 0, size)) if index + 1 == FPS else nest.frame(two)
             difference = _moved_difference(one, two, camera, size)
             film.append(difference)
             if index + 1 == FPS:
@@ -151,9 +154,9 @@ def _drift(folder: Path, doublings: int) -> list[Row]:
     measured = []
     for number in range(10, doublings):
         picture = keyframes.load(number)
-        tone = zoom.tone(picture)
+        found = tone.tone(picture)
         fine = float((picture - zoom.smooth(picture, 2)).std())
-        measured.append((tone.light, tone.contrast, tone.colour, fine))
+        measured.append((found.light, found.contrast, found.colour, fine))
     windows = torch.tensor(measured)[: len(measured) // 10 * 10].view(-1, 10, 4).mean(1)
     median = windows.median(0).values
     away = (windows / median - 1).abs().amax(0)

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamer import film
 from dreamer.core.zoom import canvas_size
 from dreamer.errors import UsageError
-from dreamer.film import Stretch, ZoomRecipe
+from dreamer.film import base
+from dreamer.film import reading as film
+from dreamer.film.zoom import Stretch, ZoomRecipe
 from dreamer.recipe import Origin, Recipe
 from dreamer.render.look import Request, look
 from dreamer.render.zoom import frames_ready
@@ -93,7 +94,7 @@ def test_what_only_describes_a_film_does_not_change_its_hash():
         {"loop": True},
         {"hold": 0.7},
         {"pull": 0.3},
-        {"engine": film.ENGINE + 1},
+        {"engine": base.ENGINE + 1},
         {"method": "feedback"},
         {"stretches": (Stretch(until=3.0, recipe=EYES),)},
         {"stretches": (Stretch(until=3.0, recipe=DREAM.model_copy(update={"seed": 1})),)},

@@ -14,7 +14,7 @@ from dreamer.errors import DreamerError, InputError
 from dreamer.media.files import shown
 
 if TYPE_CHECKING:
-    from dreamer.film import ZoomRecipe
+    from dreamer.film.zoom import ZoomRecipe
 
 
 def inspect(
@@ -29,7 +29,7 @@ def inspect(
     A film's can be printed, too.
     """
     console.setup("inspect", as_json=as_json, verbose=verbose)
-    from dreamer.film import recipe_in
+    from dreamer.film.reading import recipe_in
     from dreamer.presets import to_toml
     from dreamer.render.job import read_recipe
 

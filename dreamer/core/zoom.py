@@ -17,17 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from dreamer.core import resampling
-from dreamer.core.canvas import soft_clip
-
 # A keyframe is so much larger than a frame, each way: its border, where it fades into the one
 # around it, has left the picture when the next keyframe takes over.
 MARGIN = 1.2
-# A keyframe appears inside the one before over this share of a doubling, so that what it changed
-# comes up smoothly.
-APPEARING = 0.6
-CELLS = 6  # of the grid on which flat places are found, along the longer side
-LUMA = (0.2126, 0.7152, 0.0722)
 
 
 @dataclass(frozen=True)
@@ -64,6 +56,22 @@ def view(camera: Camera, amount: float, size: tuple[int, int]) -> Tensor:
     return torch.cat([linear, (centre - linear @ centre)[:, None]], 1)
 
 
+def after(outer: Tensor, inner: Tensor) -> Tensor:
+    """Return the map that is `inner` and then `outer`, both `(2, 3)`."""
+    return torch.cat([outer[:, :2] @ inner[:, :2], outer[:, :2] @ inner[:, 2:] + outer[:, 2:]], 1)
+
+
+def inverse(places: Tensor) -> Tensor:
+    """Return the map back, `(2, 3)`."""
+    back = torch.linalg.inv(places[:, :2])
+    return torch.cat([back, -back @ places[:, 2:]], 1)
+
+
+def scale(places: Tensor) -> float:
+    """Return how large a view is in its keyframe: less than 1 is enlarged."""
+    return math.sqrt(abs(float(torch.linalg.det(places[:, :2]))))
+
+
 def see(keyframe: Tensor, places: Tensor, size: tuple[int, int], reach: float) -> Tensor:
     """Resample a keyframe as a view sees it, bicubically; beyond its edges it is mirrored.
 
@@ -76,10 +84,10 @@ def see(keyframe: Tensor, places: Tensor, size: tuple[int, int], reach: float) -
     Returns:
         `(1, 3, height, width)` in 0..1.
     """
-    return _sampled(keyframe, _grid(places, size, reach))
+    return sampled(keyframe, grid(places, size, reach))
 
 
-def _sampled(keyframe: Tensor, grid: Tensor) -> Tensor:
+def sampled(keyframe: Tensor, grid: Tensor) -> Tensor:
     """Resample a keyframe at places of a frame, `(1, h, w, 2)`."""
     # Mirroring is slow, and needed only where a view reaches the edge.
     outside = bool(grid.abs().amax() > MARGIN * 0.98)
@@ -97,7 +105,7 @@ Box = tuple[int, int, int, int]
 """Top, left, bottom and right of a part of a frame, px."""
 
 
-def _grid(places: Tensor, size: tuple[int, int], reach: float, box: Box | None = None) -> Tensor:
+def grid(places: Tensor, size: tuple[int, int], reach: float, box: Box | None = None) -> Tensor:
     """Return the places that the pixels of a result, or of a box in it, see: `(1, h, w, 2)`."""
     height, width = size
     top, left, bottom, right = box or (0, 0, height, width)
@@ -107,11 +115,11 @@ def _grid(places: Tensor, size: tuple[int, int], reach: float, box: Box | None =
     return torch.stack([xx * across + (xy * down + x0), yx * across + (yy * down + y0)], -1)[None]
 
 
-def _box(places: Tensor, size: tuple[int, int]) -> Box:
+def box(places: Tensor, size: tuple[int, int]) -> Box:
     """Return the part of a frame in which a whole keyframe is seen, with its margin."""
-    square = torch.cat([places, places.new_tensor([[0.0, 0.0, 1.0]])])
-    corners = torch.tensor([[x, y, 1 / MARGIN] for x in (-1.0, 1.0) for y in (-1.0, 1.0)])
-    seen = (torch.linalg.inv(square) @ (corners.to(square) * MARGIN).T)[:2]
+    back = inverse(places)
+    corners = back.new_tensor([[x, y] for x in (-MARGIN, MARGIN) for y in (-MARGIN, MARGIN)])
+    seen = back[:, :2] @ corners.T + back[:, 2:]
     (left, right), (top, bottom) = (
         (float(seen[axis].amin()), float(seen[axis].amax())) for axis in (0, 1)
     )
@@ -130,15 +138,14 @@ def canvas_size(size: tuple[int, int]) -> tuple[int, int]:
     return round(height * MARGIN), round(width * MARGIN)
 
 
-def begin(keyframe: Tensor, camera: Camera, size: tuple[int, int]) -> Tensor:
+def begin(keyframe: Tensor, step: Tensor) -> Tensor:
     """Return what the next keyframe is dreamed on: the middle of this one, enlarged.
 
     Args:
         keyframe: `(1, 3, H, W)` in 0..1.
-        camera: the motion.
-        size: height and width of a frame, px.
+        step: the map from the next one's places to those of this one, `(2, 3)`.
     """
-    return see(keyframe, view(camera, 1, size), (keyframe.shape[2], keyframe.shape[3]), MARGIN)
+    return see(keyframe, step, (keyframe.shape[2], keyframe.shape[3]), MARGIN)
 
 
 def hold(dreamed: Tensor, start: Tensor, strength: float, factor: float) -> Tensor:
@@ -164,137 +171,23 @@ def smooth(picture: Tensor, factor: float) -> Tensor:
     return F.interpolate(shrunken, size=(height, width), mode="bicubic")
 
 
-@dataclass(frozen=True)
-class Tone:
-    """The light and colour of a picture as a whole.
-
-    Attributes:
-        light: the mean luminance, 0..1.
-        contrast: the standard deviation of the luminance.
-        detail: its standard deviation within the cells of a coarse grid, on average.
-        colour: the root mean square of the colours' distance from grey.
-    """
-
-    light: float
-    contrast: float
-    detail: float
-    colour: float
-
-
-def tone(picture: Tensor) -> Tone:
-    """Measure a picture, `(1, 3, H, W)`."""
-    luma, chroma = _split(picture)
-    return Tone(
-        light=float(luma.mean()),
-        contrast=float(luma.std()),
-        detail=float(_spread(luma).mean()),
-        colour=float(chroma.square().mean().sqrt()),
-    )
-
-
-def steady(picture: Tensor, wanted: Tone, pull: float) -> Tensor:
-    """Bring a picture nearer to a tone, so that a long zoom neither fades nor burns nor drifts.
-
-    Args:
-        picture: `(1, 3, H, W)` in 0..1.
-        wanted: the tone.
-        pull: 0 leaves it as it is, 1 gives it that tone.
-    """
-    luma, chroma = _split(picture)
-    now = tone(picture)
-    # What is nearly flat has no contrast to be stretched but its noise.
-    contrast = min(2.0, wanted.contrast / max(now.contrast, 1e-3)) ** pull
-    colour = min(2.0, wanted.colour / max(now.colour, 1e-3)) ** pull
-    light = now.light + pull * (wanted.light - now.light)
-    # A cast over the whole is no colour of the picture's: it would grow from keyframe to keyframe.
-    cast = chroma.mean((2, 3), keepdim=True)
-    luma = (luma - now.light) * contrast + light
-    # Where a zoom comes upon something flat, it would stay flat, however rich the rest is.
-    spread = resampling.enlarge(_spread(luma), luma)
-    flat = (wanted.detail / spread.clamp_min(1e-3)).clamp(1.0, 2.0) ** pull
-    around = resampling.lowpass(luma, CELLS)
-    moved = around + (luma - around) * flat + (chroma - pull * cast) * colour * flat
-    return soft_clip(picture, moved - picture)
-
-
-def _spread(luma: Tensor) -> Tensor:
-    """Return the standard deviation within each cell of a coarse grid, `(1, 1, h, w)`."""
-    height, width = luma.shape[2:]
-    side = max(height, width) / CELLS
-    cells = (max(1, round(height / side)), max(1, round(width / side)))
-    mean = F.adaptive_avg_pool2d(luma, cells)
-    return (F.adaptive_avg_pool2d(luma * luma, cells) - mean * mean).clamp_min(0).sqrt()
-
-
-def _split(picture: Tensor) -> tuple[Tensor, Tensor]:
-    weights = picture.new_tensor(LUMA)[:, None, None]
-    luma = (picture * weights).sum(1, keepdim=True)
-    return luma, picture - luma
-
-
-def implant(
-    picture: Tensor, seed: Tensor, camera: Camera, doublings: int, size: tuple[int, int]
-) -> Tensor:
-    """Set a keyframe, shrunken, into the middle of one that lies so many keyframes before it.
+def implant(picture: Tensor, seed: Tensor, ahead: Tensor) -> Tensor:
+    """Set a keyframe, shrunken, into one that lies some keyframes before it.
 
     Args:
         picture: `(1, 3, H, W)` in 0..1.
         seed: the keyframe that the zoom is to arrive at, of the same shape.
-        camera: the motion.
-        doublings: after how many keyframes it fills the view.
-        size: height and width of a frame, px.
+        ahead: where that lies: the map from its places to those of `picture`, `(2, 3)`.
     """
     canvas = (picture.shape[2], picture.shape[3])
-    places = view(camera, -doublings, size)
-    seen = see(smooth(seed, camera.factor**doublings), places, canvas, MARGIN)
+    places = inverse(ahead)
+    seen = see(smooth(seed, 1 / scale(ahead)), places, canvas, MARGIN)
     # Round and soft, or a small rectangle would show from afar.
-    distance = _grid(places, canvas, MARGIN).norm(dim=3)[:, None]
-    return torch.lerp(picture, seen, _ease((MARGIN - distance) / (MARGIN - 0.4)))
+    distance = grid(places, canvas, MARGIN).norm(dim=3)[:, None]
+    return torch.lerp(picture, seen, ease((MARGIN - distance) / (MARGIN - 0.4)))
 
 
-def _inside(grid: Tensor) -> Tensor:
-    """Return 1 within a frame of a keyframe, falling to 0 at the keyframe's own edge."""
-    return _ease((MARGIN - grid.abs().amax(3)[:, None]) / (MARGIN - 1))
-
-
-class Nest:
-    """Two keyframes, and every frame between them.
-
-    Args:
-        outer: `(1, 3, H, W)` in 0..1, of `canvas_size`.
-        inner: the next one; None shows the outer one alone.
-        camera: the motion.
-        size: height and width of a frame, px.
-    """
-
-    def __init__(
-        self, outer: Tensor, inner: Tensor | None, camera: Camera, size: tuple[int, int]
-    ) -> None:
-        self.outer = outer
-        self.inner = inner
-        self.camera = camera
-        self.size = size
-        self._smooth = None if inner is None else smooth(inner, camera.factor)
-
-    def frame(self, amount: float) -> Tensor:
-        """Return the frame at a place between the two keyframes, 0 to 1: `(1, 3, h, w)`."""
-        outer = see(self.outer, view(self.camera, amount, self.size), self.size, 1)
-        if self.inner is None or self._smooth is None or amount <= 0:
-            return outer
-        places = view(self.camera, amount - 1, self.size)
-        # Between full size and the size at which the smoothed one has all there is to show.
-        shrunken = self.camera.factor ** (1 - amount)
-        share = min(1.0, (shrunken - 1) / (self.camera.factor - 1))
-        top, left, bottom, right = box = _box(places, self.size)
-        grid = _grid(places, self.size, 1, box)
-        inner = _sampled(torch.lerp(self.inner, self._smooth, share), grid)
-        # No edge is seen, and nothing jumps.
-        opacity = _inside(grid) * float(_ease(torch.tensor(amount / APPEARING)))
-        part = outer[:, :, top:bottom, left:right]
-        outer[:, :, top:bottom, left:right] = torch.lerp(part, inner, opacity)
-        return outer
-
-
-def _ease(share: Tensor) -> Tensor:
+def ease(share: Tensor) -> Tensor:
+    """Let what goes from 0 to 1 start and end slowly."""
     share = share.clamp(0, 1)
     return share * share * (3 - 2 * share)

@@ -10,8 +10,9 @@ from typing import Literal
 from dreamer import targets
 from dreamer.core import zoom as geometry
 from dreamer.errors import InputError, UsageError, unknown
-from dreamer.film import Stretch as StretchRecipe
-from dreamer.film import ZoomRecipe, recipe_in
+from dreamer.film.reading import recipe_in
+from dreamer.film.zoom import Stretch as StretchRecipe
+from dreamer.film.zoom import ZoomRecipe
 from dreamer.media import files, films, formats, images, reading
 from dreamer.media.filmmaking import RECIPE_BYTES
 from dreamer.media.images import Photo

@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from dreamer.core import ascent, zoom
+from dreamer.core import ascent, tone, zoom
 from dreamer.core.ascent import Step
-from dreamer.core.zoom import Camera, Nest, Tone
-from dreamer.film import FACTOR, ZoomRecipe
+from dreamer.core.nest import Nest
+from dreamer.core.tone import Tone
+from dreamer.core.zoom import Camera
+from dreamer.film.zoom import FACTOR, ZoomRecipe
 from dreamer.media import files, images
 from dreamer.media.images import Photo
 from dreamer.networks.network import Network
@@ -68,6 +70,7 @@ class Keyframes:
         width, height = recipe.size
         self.size = (height, width)
         self.camera = Camera(recipe.factor, math.radians(recipe.turn_each), recipe.centre)
+        self.step = zoom.view(self.camera, 1, self.size)
         self._tone: Tone | None = None
 
     def path(self, number: int) -> Path:
@@ -121,22 +124,23 @@ class Keyframes:
     def nest(self, number: int) -> Nest:
         """Return a keyframe with the one inside it, if it shows one."""
         if self.recipe.method == "feedback":
-            return Nest(self.load(number), None, self.camera, self.size)
+            return Nest(self.load(number), None, self.step, self.size)
         last = self.recipe.keyframes - (0 if self.recipe.loop else 1)
         inner = self.load(number + 1) if number < last else None
-        return Nest(self.load(number), inner, self.camera, self.size)
+        return Nest(self.load(number), inner, self.step, self.size)
 
     def _start(self, number: int) -> Tensor:
         """Return what a keyframe is dreamed on."""
         if number == 0:
             return self._first()
-        start = zoom.begin(self.load(number - 1), self.camera, self.size)
+        start = zoom.begin(self.load(number - 1), self.step)
         if self._tone is None:
-            self._tone = zoom.tone(self.load(0))
-        start = zoom.steady(start, self._tone, self.recipe.pull)
+            self._tone = tone.tone(self.load(0))
+        start = tone.steady(start, self._tone, self.recipe.pull)
         left = self.recipe.keyframes - number
         if self.recipe.loop and left <= min(IMPLANTED, self.recipe.keyframes - 1):
-            start = zoom.implant(start, self.load(0), self.camera, left, self.size)
+            ahead = zoom.view(self.camera, left, self.size)
+            start = zoom.implant(start, self.load(0), ahead)
         return start
 
     def _first(self) -> Tensor:
@@ -197,7 +201,8 @@ def frames(keyframes: Keyframes, first: int, last: int) -> Iterator[bytes]:
         with torch.inference_mode():
             if nest is None or nest[0] != outer:
                 nest = outer, keyframes.nest(outer)
-            pixels = levels(nest[1].frame(max(0.0, depth - outer)))
+            places = zoom.view(keyframes.camera, max(0.0, depth - outer), keyframes.size)
+            pixels = levels(nest[1].frame(places))
         yield pixels
 
 

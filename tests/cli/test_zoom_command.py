@@ -12,7 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from dreamer import cli, film
+from dreamer import cli
+from dreamer.film import reading
 from dreamer.media import ffmpeg, footage
 
 FAST = ["--size", "96x64", "--fps", "8", "--steps", "1", "--octaves", "1", "--threads", "1"]
@@ -100,7 +101,7 @@ def test_the_suffix_chooses_what_is_written(run, name, codec, pixels, fps):
     assert (info.codec, info.pixel_format) == (codec, pixels)
     assert float(info.fps) == pytest.approx(fps, rel=0.03)
     assert out == f"{name}\n"
-    recipe = film.from_json(footage.read_comment(name) or "", name)
+    recipe = reading.from_json(footage.read_comment(name) or "", name)
     assert (recipe.size, recipe.frames, recipe.fps) == ((96, 64), 8, 8.0)
     assert recipe.stretches[0].recipe.origin.name == "photo.png"
     assert not leftovers()
@@ -170,9 +171,9 @@ def test_the_envelope_tells_all(zoom):
     assert result["output"] == "film.mp4"
     assert (result["frames"], result["keyframes"], result["kept"]) == (8, 2, False)
     assert result["seconds"] > 0
-    recipe = film.from_json(json.dumps(result["recipe"]), "the envelope")
+    recipe = reading.from_json(json.dumps(result["recipe"]), "the envelope")
     assert recipe.hash == result["recipe_hash"]
-    assert film.recipe_in(Path("film.mp4")) == recipe
+    assert reading.recipe_in(Path("film.mp4")) == recipe
 
 
 def test_a_dry_run_writes_nothing(run, zoom):
@@ -328,7 +329,7 @@ def test_inspect_shows_how_a_film_was_made(run, zoom, name):
     code, out, _ = run("inspect", name, "--json")
     result = json.loads(out)["result"]
     assert result["recipe_hash"] == recipe_hash
-    assert film.from_json(json.dumps(result["recipe"]), name).hash == recipe_hash
+    assert reading.from_json(json.dumps(result["recipe"]), name).hash == recipe_hash
 
 
 def test_inspect_says_that_a_film_carries_no_recipe(run, zoom):

@@ -1,34 +1,20 @@
-"""The recipe of a film: the recipes of its keyframes, and how the camera moves between them."""
+"""The recipe of a zoom: the recipes of its keyframes, and how the camera moves between them."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-import dreamer
-from dreamer.errors import DreamerError, UsageError
-from dreamer.media import files, footage
-from dreamer.recipe import Pixels, Recipe
+from dreamer.film.base import FilmRecipe, Part
+from dreamer.recipe import Recipe
 
-SCHEMA = 1
-# Raised whenever the same numbers make another film.
-ENGINE = 1
 FACTOR = 2.0
 """How many times a keyframe is enlarged to become the next."""
 
-_DESCRIPTIONS = ("dreamer",)
 
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-class Stretch(_Part):
+class Stretch(Part):
     """A part of a film with one look.
 
     Attributes:
@@ -42,20 +28,15 @@ class Stretch(_Part):
     again: Recipe | None = None
 
 
-class ZoomRecipe(_Part):
+class ZoomRecipe(FilmRecipe):
     """Every number that decides a zoom.
 
     Attributes:
-        version: of this format.
-        engine: of the arithmetic: see `ENGINE`.
-        dreamer: the version of the program that made it.
         film: what kind of film.
         method: nested: a picture is dreamed for every doubling, and the frames between follow from
             them; feedback: every frame is dreamed on the one before, moved.
         stretches: the looks, in their order.
-        size: width and height of a frame, px.
         fps: frames a second.
-        frames: how many.
         doublings: how far it zooms in all; every whole one is a keyframe.
         turn: how far it turns in all, degrees.
         centre: the place that stays where it is, from -1 to 1 each way.
@@ -66,15 +47,10 @@ class ZoomRecipe(_Part):
         pull: how strongly its light and colour are held to the first one's, 0..1.
     """
 
-    version: int = Field(default=SCHEMA, alias="schema")
-    engine: int = ENGINE
-    dreamer: str = dreamer.__version__
     film: Literal["zoom"] = "zoom"
     method: Literal["nested", "feedback"] = "nested"
     stretches: Annotated[tuple[Stretch, ...], Field(min_length=1)]
-    size: tuple[Pixels, Pixels]
     fps: float = Field(gt=0)
-    frames: int = Field(ge=1)
     doublings: float = Field(ge=0)
     turn: float = 0.0
     centre: tuple[float, float] = (0.0, 0.0)
@@ -107,30 +83,6 @@ class ZoomRecipe(_Part):
             return self.turn / self.doublings if self.doublings else 0.0
         return self.turn / max(1, self.frames - 1)
 
-    @property
-    def hash(self) -> str:
-        """SHA-256 of all that decides the film."""
-        values = self.to_dict()
-        for name in _DESCRIPTIONS:
-            values.pop(name, None)
-        for stretch in values["stretches"]:
-            for recipe in filter(None, (stretch["recipe"], stretch["again"])):
-                for name in ("dreamer", "preset", "partial"):
-                    recipe.pop(name, None)
-                recipe["settings"].pop("description")
-                recipe["origin"].pop("name")
-        text = json.dumps(values, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, as they are written."""
-        values: dict[str, Any] = json.loads(self.to_json())
-        return values
-
-    def to_json(self) -> str:
-        """Return one line of JSON."""
-        return self.model_dump_json(by_alias=True)
-
     def depth(self, frame: int) -> float:
         """Return how far a frame has zoomed, doublings."""
         last = self.frames if self.loop else max(1, self.frames - 1)
@@ -157,42 +109,3 @@ class ZoomRecipe(_Part):
             if time <= stretch.until:
                 return stretch
         return self.stretches[-1]
-
-
-def from_json(text: str, source: str) -> ZoomRecipe:
-    """Read a film's recipe.
-
-    Args:
-        text: from `ZoomRecipe.to_json`.
-        source: the file it came from, for messages.
-
-    Raises:
-        UsageError: it is no recipe of a film, or one of a newer version.
-    """
-    try:
-        version = json.loads(text).get("schema")
-    except (ValueError, AttributeError):
-        version = None
-    if isinstance(version, int) and version > SCHEMA:
-        raise UsageError(
-            f"'{source}' carries a recipe of version {version}; this dreamer reads up to {SCHEMA}.",
-            "Update dreamer: `pip install --upgrade dreamer`.",
-        )
-    try:
-        return ZoomRecipe.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"])) or "the whole"
-        raise UsageError(
-            f"'{source}' carries no recipe of a film that can be read: {place}: {first['msg']}.",
-            "Use the original file, and the newest dreamer.",
-        ) from error
-
-
-def recipe_in(path: Path) -> ZoomRecipe | None:
-    """Return the recipe of a film that may be anything."""
-    try:
-        comment = footage.read_comment(path)
-        return None if comment is None else from_json(comment, files.shown(path))
-    except (DreamerError, OSError, ValueError):  # then it is not this film, whatever else it is
-        return None

@@ -1,0 +1,1 @@
+"""Recipes of films: every number that decides one."""
