@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -177,33 +177,39 @@ def dream(
     )
 
 
-def check_score(step: Step, recipe: Recipe) -> None:
-    """Refuse what a damaged network answers.
+def steps(recipe: Recipe, pixels: Tensor, network: Network, seed: int) -> Iterator[Step]:
+    """Dream on a picture, one step an iteration.
+
+    Args:
+        recipe: every number but the seed.
+        pixels: what is dreamed on, `(1, 3, H, W)` in 0..1, on the network's device.
+        network: loaded.
+        seed: see `dreamer.core.ascent.generator`.
 
     Raises:
-        NetworkError: it is not a number.
+        NetworkError: the network answers with values that are not numbers.
     """
-    if step.score != step.score:
-        raise NetworkError(
-            f"{recipe.network} answers with values that are not numbers.",
-            "Check its weights with `dreamer networks verify`.",
-        )
+    goal = objective(recipe)
+    for step in ascent.dream(pixels, network.features(goal.layers), goal, plan(recipe), seed):
+        if step.score != step.score:
+            raise NetworkError(
+                f"{recipe.network} answers with values that are not numbers.",
+                "Check its weights with `dreamer networks verify`.",
+            )
+        yield step
 
 
 def _ascend(
     recipe: Recipe, base: Photo, network: Network, on_step: OnStep | None, stop: Stop | None
 ) -> tuple[Tensor, bool, bool]:
     """Run the loop; return the pixels, whether it was stopped, and whether anything moved."""
-    goal = objective(recipe)
-    loop = plan(recipe)
     pixels = base.pixels[None].to(network.device)
     step: Step | None = None
     moved = False
-    for step in ascent.dream(pixels, network.features(goal.layers), goal, loop, recipe.seed):
-        check_score(step, recipe)
+    for step in steps(recipe, pixels, network, recipe.seed):
         moved = moved or step.moved
         if on_step is not None:
             on_step(step)
-        if stop is not None and step.work < loop.work and stop():
+        if stop is not None and step.work < recipe.work and stop():
             return step.picture()[0].cpu(), True, moved
     return (pixels if step is None else step.picture())[0].cpu(), False, moved
