@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import re
 import secrets
@@ -17,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from dreamer.errors import OutputError
+from dreamer.errors import InputError, OutputError
 
 try:
     import fcntl
@@ -56,6 +57,22 @@ def shown(path: str | os.PathLike[str]) -> str:
 def text(name: str) -> str:
     """Return a file's name as text that can be written down, whatever its bytes are."""
     return os.fsencode(name).decode("utf-8", "replace")
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file in hexadecimal.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        with open(path, "rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(
+            f"'{shown(path)}' cannot be read: {error.strerror or error}.",
+            "Check the path, and that you may read it.",
+        ) from error
 
 
 @contextlib.contextmanager

@@ -50,6 +50,7 @@ class Format:
         shortest: the fewest pixels that a side may have.
         longest: the most pixels that a side may have.
         tick: a second's part of which a frame lasts a whole number, at least two; 0 if any.
+        clock: the parts of a second that its times are whole numbers of; 0 if it may be any.
         sounds: the codecs of sound that it takes as they are.
         sound_name: the codec that other sound is encoded with; "" if it has no sound.
         sound: ffmpeg's arguments for that.
@@ -63,6 +64,7 @@ class Format:
     shortest: int = 1
     longest: int = 2**31 - 1
     tick: int = 0
+    clock: int = 0
     sounds: tuple[str, ...] = ()
     sound_name: str = ""
     sound: tuple[str, ...] = ()
@@ -94,8 +96,6 @@ _AV1 = Codec(
 )
 _VP9_OPTIONS = ("-b:v", "0", "-deadline", "good", "-cpu-used", "3", "-row-mt", "1", *_THREADS)
 _VP9 = Codec("vp9", "libvpx-vp9", 24, (0, 63), _VP9_OPTIONS)
-# 5.1 and its kin have more than one order of channels, which Opus in ffmpeg refuses.
-_STEREO = ("-af", "aformat=channel_layouts=stereo|mono", "-flags:a", "+bitexact")
 
 FOLDER = Format("frames", (), (Codec("png"),))
 FORMATS = (
@@ -109,9 +109,10 @@ FORMATS = (
         longest=16_384,
         sounds=("aac", "mp3", "ac3", "eac3", "alac"),
         sound_name="AAC",
-        sound=("-c:a", "aac", "-b:a", "192k", *_STEREO),
-        # What a player needs first comes first, so that it starts before all is there.
-        muxing=("-movflags", "+faststart", "-f", "mp4"),
+        sound=("-c:a", "aac", "-b:a", "192k", "-flags:a", "+bitexact"),
+        # What a player needs first comes first, so that it starts before all is there. The time
+        # between the starts of pictures and sound would be rounded to thousandths otherwise.
+        muxing=("-movflags", "+faststart", "-movie_timescale", "90000", "-f", "mp4"),
     ),
     Format(
         "WebM",
@@ -119,13 +120,14 @@ FORMATS = (
         (_VP9, _AV1),
         shortest=16,
         longest=16_384,
+        clock=1000,
         sounds=("opus", "vorbis"),
         sound_name="Opus",
-        sound=("-c:a", "libopus", "-b:a", "160k", *_STEREO),
+        sound=("-c:a", "libopus", "-b:a", "160k", "-flags:a", "+bitexact"),
         muxing=("-f", "webm"),
     ),
-    Format("GIF", (".gif",), (Codec("gif", "gif"),), longest=65_535, tick=100),
-    Format("WebP", (".webp",), (Codec("webp"),), longest=16_383),
+    Format("GIF", (".gif",), (Codec("gif", "gif"),), longest=65_535, tick=100, clock=100),
+    Format("WebP", (".webp",), (Codec("webp"),), longest=16_383, clock=1000),
     FOLDER,
 )
 

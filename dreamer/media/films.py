@@ -8,6 +8,9 @@
 | .webp   | every frame lossy           | none        | EXIF UserComment  |
 | folder  | 000000.png, 000001.png, ... | none        | recipe.json       |
 
+Frames come at a constant rate, or each at a time of its own (`Pace`): a folder of frames then
+has their times in timestamps.txt.
+
 The same frames and settings make the same bytes with the same ffmpeg on the same kind of
 processor, however many cores it has. Needs Pillow and ffmpeg, not torch.
 """
@@ -21,13 +24,14 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from typing import BinaryIO
 
 from dreamer.errors import OutputError, UsageError, unknown
 from dreamer.media import ffmpeg, files, filmmaking, footage
 from dreamer.media.filmformats import FOLDER, FORMATS, FPS, SUFFIXES, Codec, Format, by_suffix
-from dreamer.media.filmmaking import Frame, Job, Sink
+from dreamer.media.filmmaking import Frame, Job, Pace, Sink
 from dreamer.media.footage import Info, frames, probe, read_comment
 
 __all__ = [
@@ -37,6 +41,7 @@ __all__ = [
     "Codec",
     "Format",
     "Info",
+    "Pace",
     "Writer",
     "by_suffix",
     "check",
@@ -45,6 +50,9 @@ __all__ = [
     "read_comment",
     "writing",
 ]
+
+_FINEST, _COARSEST = 1_000_000, 10_000  # parts of a second that times in an MP4 are counted in
+_TOGETHER = Fraction(1, 1000)  # seconds: pictures and sound that begin less apart begin at once
 
 _Maker = Callable[[Job, BinaryIO], contextlib.AbstractContextManager[Sink]]
 _MAKERS: dict[str, _Maker] = {"GIF": filmmaking.gif, "WebP": filmmaking.webp}
@@ -57,10 +65,11 @@ class Writer:
         count: how many frames it has taken.
     """
 
-    def __init__(self, path: str | os.PathLike[str], size: tuple[int, int], sink: Sink) -> None:
+    def __init__(self, path: str | os.PathLike[str], job: Job, sink: Sink) -> None:
         self.count = 0
         self._path = path
-        self._bytes = 3 * size[0] * size[1]
+        self._bytes = 3 * job.size[0] * job.size[1]
+        self._frames = None if job.pace is None else job.pace.frames
         self._sink = sink
         self._torn = False
 
@@ -71,12 +80,14 @@ class Writer:
             frame: RGB, 3 * width * height bytes, rows from the top; any contiguous buffer.
 
         Raises:
-            ValueError: it has another length.
+            ValueError: it has another length, or the film's `Pace` has no time for it.
             OutputError: it cannot be written or encoded.
         """
         view = memoryview(frame).cast("B")
         if len(view) != self._bytes:
             raise ValueError(f"A frame of this film has {self._bytes} bytes, not {len(view)}.")
+        if self.count == self._frames:
+            raise ValueError(f"This film has {self._frames} frames, no more.")
         if self._torn:
             raise self._incomplete()
         self._torn = True
@@ -88,6 +99,8 @@ class Writer:
     def check(self) -> None:
         """Refuse a film that ends without a frame, or within one, as Ctrl-C may leave it.
 
+        So is one that ends before its `Pace` does.
+
         Raises:
             OutputError: it is such a film.
         """
@@ -97,6 +110,12 @@ class Writer:
             raise OutputError(
                 f"'{files.shown(self._path)}' was not written: it would have no frame.",
                 "Make it longer.",
+            )
+        if self._frames is not None and self.count < self._frames:
+            raise OutputError(
+                f"'{files.shown(self._path)}' was not written: only {self.count} of its "
+                f"{self._frames} frames were made.",
+                "Make it again.",
             )
 
     def _incomplete(self) -> OutputError:
@@ -109,8 +128,9 @@ class Writer:
 def check(
     path: str | os.PathLike[str],
     size: tuple[int, int],
-    fps: float | Fraction,
+    fps: float | Fraction | None,
     *,
+    pace: Pace | None = None,
     codec: str | None = None,
     crf: int | None = None,
     audio: str | os.PathLike[str] | None = None,
@@ -121,7 +141,8 @@ def check(
     Args:
         path: the film; its suffix chooses the format, see `by_suffix`.
         size: (width, height) of its frames in pixels.
-        fps: frames a second.
+        fps: frames a second; None with a `pace`.
+        pace: when each frame is shown, and where the film begins in `audio`; None for at `fps`.
         codec: one of the format's, by name; None for its first.
         crf: the codec's constant rate factor, less is better and larger; None for its own.
         audio: a file whose first sound stream goes with the film.
@@ -133,11 +154,12 @@ def check(
 
     Raises:
         UsageError: a value that is not valid for this format, or an encoder that this ffmpeg
-            does not have, or no ffmpeg.
+            does not have, or no ffmpeg, or no PyAV where it is needed for the `pace`.
+        ValueError: neither `fps` nor `pace` is given, or both are.
         OutputError: the target cannot be written, or exists and `overwrite` is False.
         InputError: `audio` cannot be read or has no sound.
     """
-    _, notes = _planned(path, size, fps, codec, crf, audio, None, overwrite)
+    _, notes = _planned(path, size, fps, pace, codec, crf, audio, None, overwrite)
     return notes
 
 
@@ -145,8 +167,9 @@ def check(
 def writing(
     path: str | os.PathLike[str],
     size: tuple[int, int],
-    fps: float | Fraction,
+    fps: float | Fraction | None,
     *,
+    pace: Pace | None = None,
     codec: str | None = None,
     crf: int | None = None,
     audio: str | os.PathLike[str] | None = None,
@@ -163,9 +186,11 @@ def writing(
         path: as for `check`, like the other arguments.
         size: (width, height) in pixels.
         fps: frames a second.
+        pace: when each frame is shown.
         codec: a name.
         crf: the codec's constant rate factor.
-        audio: it is cut to the film's length; a film that is longer ends in silence.
+        audio: it is cut to the film's length, unless the `pace` says otherwise; a film that is
+            longer ends in silence.
         comment: the recipe (JSON) to carry in the film, see `read_comment`.
         overwrite: whether a film that exists is replaced.
 
@@ -173,11 +198,11 @@ def writing(
         UsageError, OutputError, InputError: as `check`; OutputError also if the film cannot be
             encoded or written, or got no frame.
     """
-    job, _ = _planned(path, size, fps, codec, crf, audio, comment, overwrite)
+    job, _ = _planned(path, size, fps, pace, codec, crf, audio, comment, overwrite)
     failure: Exception | None = None
     try:
         with _said(path), _target(path, job, overwrite) as sink:
-            writer = Writer(path, size, sink)
+            writer = Writer(path, job, sink)
             try:
                 yield writer
             except Exception as error:
@@ -197,7 +222,8 @@ class _Abandoned(Exception):  # noqa: N818 - no fault of its own
 def _planned(
     path: str | os.PathLike[str],
     size: tuple[int, int],
-    fps: float | Fraction,
+    fps: float | Fraction | None,
+    pace: Pace | None,
     codec: str | None,
     crf: int | None,
     audio: str | os.PathLike[str] | None,
@@ -208,7 +234,13 @@ def _planned(
     row = by_suffix(path)
     chosen = _codec(row, codec)
     _check_size(row, size)
-    rate, notes = _rate(row, fps)
+    if (fps is None) == (pace is None):
+        raise ValueError("A film has a rate or a pace.")
+    clock = 0
+    if fps is not None:
+        rate, notes = _rate(row, fps)
+    elif pace is not None:
+        rate, pace, clock, notes = _timed(row, pace)
     quality = _quality(row, chosen, crf)
     sound: tuple[str, ...] = ()
     if audio is not None and not row.sound_name:
@@ -232,8 +264,10 @@ def _planned(
             else "Use the ffmpeg that comes with imageio-ffmpeg.",
         )
     if audio is not None:
-        heard = footage.sound_codec(audio)
-        sound = ("-c:a", "copy") if heard in row.sounds else row.sound
+        heard, *others = footage.sound_codecs(audio)
+        if others:
+            notes += (f"only the first of its {1 + len(others)} sound tracks goes with the film",)
+        sound = () if heard in row.sounds else row.sound
         if heard not in row.sounds:
             notes += (
                 f"the sound ({heard}) is encoded anew as {row.sound_name}, "
@@ -242,7 +276,25 @@ def _planned(
     encoding = ("-c:v", chosen.encoder, *chosen.options, *quality)
     # Absolute, so that the film's folder may change while it is made.
     heard_from = None if audio is None else os.path.abspath(audio)
-    job = Job(row.name, size, rate, encoding, row.muxing, heard_from, sound, comment)
+    lead = Fraction(0)
+    if heard_from is not None and pace is not None and not pace.cut:
+        earlier = pace.sound_from - footage.sound_start(heard_from)
+        lead = earlier if earlier > _TOGETHER else lead
+    if heard_from is not None and pace is not None:
+        pace = replace(pace, sound_from=pace.sound_from - _missed(heard_from))
+    job = Job(
+        row.name,
+        size,
+        rate,
+        encoding,
+        row.muxing,
+        heard_from,
+        sound,
+        comment,
+        pace=pace,
+        clock=clock,
+        lead=lead,
+    )
     return job, notes
 
 
@@ -289,6 +341,50 @@ def _rate(row: Format, fps: float | Fraction) -> tuple[Fraction, tuple[str, ...]
         f"{row.suffixes[0]} they last whole hundredths of a second, at least two"
     )
     return nearest_rate, (note,)
+
+
+def _timed(row: Format, pace: Pace) -> tuple[Fraction, Pace, int, tuple[str, ...]]:
+    """Return the rate, the pace as the format can hold it, the clock of `Job`, and notes."""
+    if row is FOLDER:
+        return pace.rate, pace, 0, ()
+    least, most = FPS
+    if pace.steady and not row.tick and least <= pace.rate <= most:
+        return pace.rate, pace, 0, ()  # containers say a rate more exactly than each time
+    clock = row.clock or _common_clock(pace)
+    shortest = 2 if row.tick else 1
+    ticks, late = [0], False
+    for time in pace.times[1:]:
+        tick = round(time * clock)
+        late = late or tick < ticks[-1] + shortest
+        ticks.append(max(tick, ticks[-1] + shortest))
+    notes: tuple[str, ...] = ()
+    if late:
+        unit = "hundredths" if clock == 100 else "thousandths" if clock == 1000 else "millionths"
+        notes = (
+            f"some frames are shown later than they should be: in a {row.suffixes[0]} each lasts "
+            f"whole {unit} of a second{', at least two' if shortest == 2 else ''}",
+        )
+    held = replace(pace, times=tuple(Fraction(tick, clock) for tick in ticks))
+    if row.name == "WebP" or (held.steady and row.tick):
+        return held.rate, held, 0, notes
+    filmmaking.timing_library()
+    return held.rate, held, clock, notes
+
+
+def _missed(audio: str) -> Fraction:
+    """Return how much later a file begins when only its sound is read: in some containers it does.
+
+    It is read alone when it is laid under a film.
+    """
+    return footage.sound_start(audio) - footage.sound_start(audio, alone=True)
+
+
+def _common_clock(pace: Pace) -> int:
+    """Return the parts of a second that all times are whole numbers of, or else millionths."""
+    clock = math.lcm(*(time.denominator for time in pace.times))
+    if clock > _FINEST:
+        return _FINEST
+    return clock * -(-_COARSEST // clock)  # some encoders and players know no coarse ones
 
 
 def _quality(row: Format, codec: Codec, crf: int | None) -> tuple[str, ...]:

@@ -16,25 +16,28 @@ from PIL import Image
 
 from dreamer.errors import InputError
 from dreamer.media import ffmpeg, files, metadata, reading
-from dreamer.media.filmmaking import RECIPE
+from dreamer.media.filmmaking import RECIPE, TIMESTAMPS
 
-# Containers of films alone: ffmpeg would take a text file for one, too, and a playlist would
-# lead it to other files.
 _FORMATS = "mov,matroska,avi,mpegts,mpeg,flv,asf,ogg,nut,ivf,h264,hevc,obu"
-_LOCAL = ("-protocol_whitelist", "file,pipe")
-_FILM = (*_LOCAL, "-format_whitelist", _FORMATS)
+LOCAL = ("-protocol_whitelist", "file,pipe")
+"""ffmpeg's arguments for reading nothing but the file itself."""
+
+FILM = (*LOCAL, "-format_whitelist", _FORMATS)
+"""ffmpeg's arguments for containers of films alone: it would take a text file for one, too, and
+a playlist would lead it to other files."""
 
 _FRAME_NAME = re.compile(r"[0-9]{6,}\.png")
-_VIDEO = re.compile(
-    r"^  Stream #[^\n]*?: Video: (?P<codec>\w+)[^\n]*?, (?P<pixels>[a-z]\w+)(?:\([^)\n]*\))?"
+VIDEO = re.compile(
+    r"^  Stream #[^\n]*?: Video: (?P<codec>\w+)[^\n]*?, (?P<pixels>[a-z]\w+)"
+    r"(?:\((?P<colour>[^)\n]*)\))?"
     r"(?:, [^,\n]*)??, (?P<width>\d+)x(?P<height>\d+)(?P<rest>[^\n]*)",
     re.MULTILINE,
 )
-_SOUND = re.compile(r"^  Stream #[^\n]*?: Audio: (\w+)", re.MULTILINE)
+SOUND = re.compile(r"^  Stream #[^\n]*?: Audio: (\w+)", re.MULTILINE)
 _RATE = re.compile(r", ([0-9.]+)(k?) (?:fps|tbr)")
-_COVER = "(attached pic)"
-_CUT_OFF = ("partial file", "ended prematurely", "corrupt input packet")
-_AGAIN = "Get the file again, or make it anew."
+COVER = "(attached pic)"
+CUT_OFF = ("partial file", "ended prematurely", "corrupt input packet")
+AGAIN = "Get the file again, or make it anew."
 
 
 @dataclass(frozen=True)
@@ -72,23 +75,23 @@ def probe(path: str | os.PathLike[str]) -> Info:
         InputError: it cannot be read, is no film, is cut off, or has no picture.
         UsageError: there is no ffmpeg.
     """
-    kind = _kind(path)
+    kind = kind_of(path)
     if kind == "folder":
         return _probe_folder(path)
     if kind in ("gif", "webp"):
         return _probe_animation(path, kind)
-    said = ffmpeg.described(path, *_FILM)
-    videos = [found for found in _VIDEO.finditer(said) if _COVER not in found["rest"]]
+    said = ffmpeg.described(path, *FILM)
+    videos = [found for found in VIDEO.finditer(said) if COVER not in found["rest"]]
     if not videos:
-        raise _no_picture(path, said)
+        raise no_picture(path, said)
     spans, base = _packets(path)
     if not spans:
-        raise InputError(f"'{files.shown(path)}' holds no frame.", _AGAIN)
+        raise InputError(f"'{files.shown(path)}' holds no frame.", AGAIN)
     lengths = {length for _, length in spans}
     if len(lengths) == 1 and base.denominator > 1000 and lengths != {0}:
         fps = 1 / (lengths.pop() * base)  # exact, unlike what is said of it in words
     else:
-        fps = _said_rate(videos[0]["rest"])
+        fps = said_rate(videos[0]["rest"])
     ticks = max(start + length for start, length in spans) - min(start for start, _ in spans)
     return Info(
         width=int(videos[0]["width"]),
@@ -98,7 +101,7 @@ def probe(path: str | os.PathLike[str]) -> Info:
         seconds=float(ticks * base),
         codec=videos[0]["codec"],
         pixel_format=videos[0]["pixels"],
-        has_audio=bool(_SOUND.search(said)),
+        has_audio=bool(SOUND.search(said)),
     )
 
 
@@ -111,16 +114,16 @@ def frames(path: str | os.PathLike[str]) -> Iterator[bytes]:
         InputError: as `probe`; for damage, only when it is met.
         UsageError: there is no ffmpeg.
     """
-    kind = _kind(path)
+    kind = kind_of(path)
     if kind == "folder":
-        pictures: Iterator[Image.Image] = _pictures_of_folder(path)
+        shown: Iterator[Image.Image] = _pictures_of_folder(path)
     elif kind in ("gif", "webp"):
-        pictures = _pictures(path, kind)
+        shown = pictures(path, kind)
     else:
         yield from _decoded(path)
         return
-    with contextlib.closing(pictures):  # type: ignore[type-var]
-        for picture in pictures:
+    with contextlib.closing(shown):  # type: ignore[type-var]
+        for picture in shown:
             yield picture.convert("RGB").tobytes()
 
 
@@ -131,7 +134,7 @@ def read_comment(path: str | os.PathLike[str]) -> str | None:
         InputError: it cannot be read, or is no film.
         UsageError: there is no ffmpeg.
     """
-    kind = _kind(path)
+    kind = kind_of(path)
     if kind == "folder":
         recipe = Path(path) / RECIPE
         with _reading(path):
@@ -143,13 +146,13 @@ def read_comment(path: str | os.PathLike[str]) -> str | None:
             comment = header.image.info.get("comment", b"")
         return metadata.unwrapped(comment.decode("utf-8", "replace"))
     with ffmpeg.running(
-        [*_FILM, "-i", ffmpeg.address(path), "-f", "ffmetadata", "pipe:1"], read=True
+        [*FILM, "-i", ffmpeg.address(path), "-f", "ffmetadata", "pipe:1"], read=True
     ) as process:
         text = process.stdout.readall().decode("utf-8", "replace")  # type: ignore[attr-defined]
         try:
             process.finish()
         except ffmpeg.Failed as error:
-            raise _no_picture(path, "") from error
+            raise no_picture(path, "") from error
     general = re.split(r"(?m)^\[(?:STREAM|CHAPTER)\]$", text)[0]
     found = re.search(r"(?ims)^comment=((?:\\.|[^\\\n])*)$", general)
     return None if found is None else metadata.unwrapped(re.sub(r"(?s)\\(.)", r"\1", found[1]))
@@ -162,15 +165,54 @@ def sound_codec(path: str | os.PathLike[str]) -> str:
         InputError: it cannot be read, or has no sound.
         UsageError: there is no ffmpeg.
     """
-    if _kind(path) == "folder":
+    return sound_codecs(path)[0]
+
+
+def sound_codecs(path: str | os.PathLike[str]) -> list[str]:
+    """Return the codecs of all sound streams of a file: at least one, as `sound_codec`.
+
+    Raises:
+        InputError: it cannot be read, or has no sound.
+        UsageError: there is no ffmpeg.
+    """
+    if kind_of(path) == "folder":
         raise InputError(f"'{files.shown(path)}' is a folder.", "Name a sound file.")
-    found = _SOUND.search(ffmpeg.described(path, *_LOCAL))
-    if found is None:
+    found = SOUND.findall(ffmpeg.described(path, *LOCAL))
+    if not found:
         raise InputError(
             f"'{files.shown(path)}' has no sound that can be read.",
             "Name a sound file, such as an .mp3, .m4a, .wav or .flac, or a film with sound.",
         )
-    return found[1]
+    return found
+
+
+def sound_start(path: str | os.PathLike[str], *, alone: bool = False) -> Fraction:
+    """Return when a file's first sound stream is first heard, in seconds after its beginning.
+
+    That is not when the stream starts: what an encoder puts in front of the sound, and decoders
+    leave out, does not count.
+
+    Args:
+        path: of the file.
+        alone: count from where ffmpeg has the file begin when nothing but the sound is read.
+
+    Raises:
+        InputError: it cannot be decoded.
+        UsageError: there is no ffmpeg.
+    """
+    command = [*LOCAL, "-i", ffmpeg.address(path), "-map", "0:a:0"]
+    command += ["-frames:a", "1"] if alone else ["-map", "0:V:0?", "-c:v", "copy"]
+    base = Fraction(1)
+    with (
+        ffmpeg.running([*command, "-f", "framecrc", "pipe:1"], read=True) as process,
+        contextlib.closing(open(process.stdout.fileno(), "rb", closefd=False)) as lines,
+    ):
+        for line in lines:
+            if line.startswith(b"#tb 0:"):
+                base = Fraction(line.split()[2].decode())
+            elif line.startswith(b"0,"):
+                return int(line.split(b",")[2]) * base
+    raise InputError(f"The sound of '{files.shown(path)}' cannot be decoded.", AGAIN)
 
 
 def foreign(folder: str | os.PathLike[str]) -> list[str]:
@@ -178,12 +220,16 @@ def foreign(folder: str | os.PathLike[str]) -> list[str]:
     return [
         name
         for name in sorted(os.listdir(folder))
-        if name != RECIPE and not _FRAME_NAME.fullmatch(name)
+        if name not in (RECIPE, TIMESTAMPS) and not _FRAME_NAME.fullmatch(name)
     ]
 
 
-def _kind(path: str | os.PathLike[str]) -> str:
-    """Return "folder", "gif", "webp" or "film", by what is there and not by its name."""
+def kind_of(path: str | os.PathLike[str]) -> str:
+    """Return "folder", "gif", "webp" or "film", by what is there and not by its name.
+
+    Raises:
+        InputError: nothing is there, or it cannot be read, or it is empty or no file.
+    """
     with _reading(path):
         if "\0" in os.fspath(path):  # the one character that Python refuses with a ValueError
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
@@ -195,7 +241,7 @@ def _kind(path: str | os.PathLike[str]) -> str:
         with open(path, "rb") as stream:
             head = stream.read(12)
     if not head:
-        raise InputError(f"'{files.shown(path)}' is empty.", _AGAIN)
+        raise InputError(f"'{files.shown(path)}' is empty.", AGAIN)
     if head.startswith((b"GIF87a", b"GIF89a")):
         return "gif"
     return "webp" if head[:4] == b"RIFF" and head[8:] == b"WEBP" else "film"
@@ -212,8 +258,9 @@ def _reading(path: str | os.PathLike[str]) -> Iterator[None]:
         ) from error
 
 
-def _no_picture(path: str | os.PathLike[str], said: str) -> InputError:
-    if _SOUND.search(said):
+def no_picture(path: str | os.PathLike[str], said: str) -> InputError:
+    """Return the error for a file of which ffmpeg says no picture."""
+    if SOUND.search(said):
         return InputError(f"'{files.shown(path)}' has sound but no moving picture.", "Name a film.")
     return InputError(
         f"'{files.shown(path)}' is no film, or is damaged or incomplete.",
@@ -221,11 +268,12 @@ def _no_picture(path: str | os.PathLike[str], said: str) -> InputError:
     )
 
 
-def _cut_off(path: str | os.PathLike[str]) -> InputError:
-    return InputError(f"'{files.shown(path)}' is damaged or incomplete.", _AGAIN)
+def cut_off(path: str | os.PathLike[str]) -> InputError:
+    """Return the error for a file that is not whole."""
+    return InputError(f"'{files.shown(path)}' is damaged or incomplete.", AGAIN)
 
 
-def _said_rate(rest: str) -> Fraction:
+def said_rate(rest: str) -> Fraction:
     """Return the rate in what ffmpeg says of a stream, where it is rounded to hundredths."""
     found = _RATE.search(rest)
     if found is None:
@@ -239,7 +287,7 @@ def _packets(path: str | os.PathLike[str]) -> tuple[list[tuple[int, int]], Fract
     """Return when each frame starts and how long it lasts, and the second's part they count in."""
     spans: list[tuple[int, int]] = []
     base = Fraction(1)
-    command = ["-xerror", *_FILM, "-i", ffmpeg.address(path), "-map", "0:V:0", "-c", "copy"]
+    command = ["-xerror", *FILM, "-i", ffmpeg.address(path), "-map", "0:V:0", "-c", "copy"]
     with ffmpeg.running([*command, "-f", "framecrc", "pipe:1"], read=True) as process:
         with contextlib.closing(open(process.stdout.fileno(), "rb", closefd=False)) as lines:
             for line in lines:
@@ -251,14 +299,14 @@ def _packets(path: str | os.PathLike[str]) -> tuple[list[tuple[int, int]], Fract
         try:
             process.finish()
         except ffmpeg.Failed as error:
-            raise _cut_off(path) from error
-    if any(said in process.complaint for said in _CUT_OFF):
-        raise _cut_off(path)
+            raise cut_off(path) from error
+    if any(said in process.complaint for said in CUT_OFF):
+        raise cut_off(path)
     return spans, base
 
 
 def _decoded(path: str | os.PathLike[str]) -> Iterator[bytes]:
-    command = ["-xerror", *_FILM, "-i", ffmpeg.address(path), "-map", "0:V:0"]
+    command = ["-xerror", *FILM, "-i", ffmpeg.address(path), "-map", "0:V:0"]
     # Each picture says its own size, which a film turned by its player would not have told.
     command += ["-fps_mode", "passthrough", "-sws_flags", "accurate_rnd+full_chroma_int"]
     command += ["-pix_fmt", "rgb24", "-c:v", "ppm", "-f", "image2pipe", "pipe:1"]
@@ -270,21 +318,25 @@ def _decoded(path: str | os.PathLike[str]) -> Iterator[bytes]:
                 stream.readline()
                 frame = stream.read(3 * width * height)
                 if len(frame) < 3 * width * height:
-                    raise _cut_off(path)
+                    raise cut_off(path)
                 yield frame
                 count += 1
         try:
             process.finish()
         except ffmpeg.Failed as error:
-            raise (_cut_off(path) if count else _no_picture(path, "")) from error
-    if any(said in process.complaint for said in _CUT_OFF):
-        raise _cut_off(path)
+            raise (cut_off(path) if count else no_picture(path, "")) from error
+    if any(said in process.complaint for said in CUT_OFF):
+        raise cut_off(path)
     if not count:
-        raise InputError(f"'{files.shown(path)}' holds no frame.", _AGAIN)
+        raise InputError(f"'{files.shown(path)}' holds no frame.", AGAIN)
 
 
-def _pictures(path: str | os.PathLike[str], kind: str) -> Iterator[Image.Image]:
-    """Yield the pictures of a GIF or WebP; the `info` of each tells how long it is shown (ms)."""
+def pictures(path: str | os.PathLike[str], kind: str) -> Iterator[Image.Image]:
+    """Yield the pictures of a GIF or WebP; the `info` of each tells how long it is shown (ms).
+
+    Raises:
+        InputError: it cannot be read, or is damaged or cut off.
+    """
     label = f"'{files.shown(path)}'"
     _refuse_cut_off(path, kind)
     with reading.opened(path) as header:
@@ -307,13 +359,13 @@ def _refuse_cut_off(path: str | os.PathLike[str], kind: str) -> None:
             stream.seek(4)
             whole = size >= int.from_bytes(stream.read(4), "little") + 8
     if not whole:
-        raise _cut_off(path)
+        raise cut_off(path)
 
 
 def _probe_animation(path: str | os.PathLike[str], kind: str) -> Info:
     durations = []
     width = height = 0
-    for picture in _pictures(path, kind):
+    for picture in pictures(path, kind):
         durations.append(round(picture.info.get("duration", 0)))
         width, height = picture.size
     total = sum(durations)
@@ -352,7 +404,7 @@ def _frame_paths(path: str | os.PathLike[str]) -> list[Path]:
     paths = [Path(path) / f"{number:06d}.png" for number in range(len(names))]
     for frame, name in zip(paths, sorted(names, key=lambda name: int(name[:-4])), strict=True):
         if frame.name != name:
-            raise InputError(f"'{files.shown(frame)}' is missing.", _AGAIN)
+            raise InputError(f"'{files.shown(frame)}' is missing.", AGAIN)
     return paths
 
 
@@ -364,7 +416,7 @@ def _pictures_of_folder(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
             picture = header.image
         if size not in (None, picture.size):
             raise InputError(
-                f"'{files.shown(frame)}' has another size than the frames before it.", _AGAIN
+                f"'{files.shown(frame)}' has another size than the frames before it.", AGAIN
             )
         size = picture.size
         yield picture
@@ -374,6 +426,6 @@ def _probe_folder(path: str | os.PathLike[str]) -> Info:
     paths = _frame_paths(path)
     sizes = {reading.probe(frame) for frame in paths}
     if len(sizes) > 1:
-        raise InputError(f"The frames in '{files.shown(path)}' differ in size.", _AGAIN)
+        raise InputError(f"The frames in '{files.shown(path)}' differ in size.", AGAIN)
     ((width, height),) = sizes
     return Info(width, height, Fraction(0), len(paths), 0.0, "png", "rgb24", has_audio=False)
