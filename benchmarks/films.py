@@ -14,8 +14,9 @@ from torch import Tensor
 from benchmarks.batch import driver_memory
 from benchmarks.rows import Row
 from dreamer.core import tone, zoom
+from dreamer.core.camera import motion
 from dreamer.core.nest import Nest
-from dreamer.core.zoom import Camera
+from dreamer.film.zoom import FACTOR
 from dreamer.render import film_plan
 from dreamer.render import zoom as render
 from dreamer.render.film_plan import Wanted
@@ -68,11 +69,10 @@ def _speed(folder: Path, repeats: int) -> list[Row]:
     nested = (seconds + 1) * dream + seconds * FPS * frame
     feedback = seconds * FPS * dream
     large = torch.rand(1, 3, *zoom.canvas_size((1080, 1920)))
-    camera = Camera(angle=0.1)
-    nest = Nest(large, large.flip(3), zoom.view(camera, 1, (1080, 1920)), (1080, 1920))
+    nest = Nest(large, large.flip(3), _view(1, (1080, 1920), 0.1), (1080, 1920))
     began = time.perf_counter()
     for index in range(12):
-        render.levels(nest.frame(zoom.view(camera, index / 12, (1080, 1920))))
+        render.levels(nest.frame(_view(index / 12, (1080, 1920), index / 120)))
     rate = 12 / (time.perf_counter() - began)
     return [
         Row(
@@ -89,24 +89,21 @@ def _continuity(folder: Path) -> list[Row]:
     """How far frames differ from the ones before, moved, against a zoom over a still picture."""
     size = (256, 384)
     keyframes = _keyframes(folder / "continuity", 5, (384, 256), "dream")
-    camera = keyframes.camera
     film, boundary, still = [], [], []
     for number in range(3):
         nest = keyframes.nest(number)
         after = keyframes.nest(number + 1)
-        plain = _Still(keyframes.load(number), camera, size)
+        plain = _Still(keyframes.load(number), size)
         for index in range(FPS):
-            one, two = (zoom.view(camera, (index + ahead) / FPS, size) for ahead in (0, 1))
+            one, two = (_view((index + ahead) / FPS, size) for ahead in (0, 1))
             one = nest.frame(one)
-            two = after.frame(zoom.view(camera, 0, size)) if index + 1 == FPS else nest.frame(two)
-            difference = _moved_difference(one, two, camera, size)
+            two = after.frame(_view(0, size)) if index + 1 == FPS else nest.frame(two)
+            difference = _moved_difference(one, two, size)
             film.append(difference)
             if index + 1 == FPS:
                 boundary.append(difference)
             moved = plain.frame((index + 1) / FPS)
-            still.append(
-                _moved_difference(plain.frame(index / FPS), moved, camera, size, size[0] // 4)
-            )
+            still.append(_moved_difference(plain.frame(index / FPS), moved, size, size[0] // 4))
     bound = statistics.mean(still)
     detail = "mean absolute difference to the frame before, moved as the camera"
     return [
@@ -122,25 +119,28 @@ class _Still:
     It starts where the picture is shrunken by half; only the middle is filled then.
     """
 
-    def __init__(self, picture: Tensor, camera: Camera, size: tuple[int, int]) -> None:
-        self.picture, self.camera, self.size = picture, camera, size
-        self.smooth = zoom.smooth(picture, camera.factor)
+    def __init__(self, picture: Tensor, size: tuple[int, int]) -> None:
+        self.picture, self.size = picture, size
+        self.smooth = zoom.smooth(picture, FACTOR)
 
     def frame(self, amount: float) -> Tensor:
         share = min(1.0, 2 ** (1 - amount) - 1)
         shown = torch.lerp(self.picture, self.smooth, share)
-        return zoom.see(shown, zoom.view(self.camera, amount - 1, self.size), self.size, 1)
+        return zoom.see(shown, _view(amount - 1, self.size), self.size, 1)
 
 
-def _moved_difference(
-    one: Tensor, two: Tensor, camera: Camera, size: tuple[int, int], border: int = 16
-) -> float:
+def _moved_difference(one: Tensor, two: Tensor, size: tuple[int, int], border: int = 16) -> float:
     """Move a frame as the camera moves, and compare it with the next, but for the border, px."""
-    places = zoom.view(camera, 1 / FPS, size)
+    places = _view(1 / FPS, size)
     padded = torch.nn.functional.interpolate(one, size=size, mode="bicubic")
     moved = zoom.see(padded, _within(places), size, 1)
     inner = (slice(None), slice(None), slice(border, -border), slice(border, -border))
     return float((moved[inner] - two[inner]).abs().mean())
+
+
+def _view(doublings: float, size: tuple[int, int], angle: float = 0.0) -> Tensor:
+    """Return the view of a camera that goes straight into the middle."""
+    return zoom.view(motion(0, doublings, angle), size)
 
 
 def _within(places: Tensor) -> Tensor:

@@ -51,7 +51,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Document:
-    """A preset file as it is written: its text, and the values that TOML reads from it."""
+    """A file as it is written: its text, and the values that TOML reads from it."""
 
     found: Found
     text: str
@@ -126,7 +126,7 @@ def read_chain(found: Found) -> tuple[list[Document], list[str]]:
         UsageError: a file cannot be read.
         PresetError: a file is not TOML, or is of a schema that is not known here.
     """
-    chain = [_read(found)]
+    chain = [read(found)]
     problems: list[str] = []
     while True:
         document = chain[-1]
@@ -138,17 +138,20 @@ def read_chain(found: Found) -> tuple[list[Document], list[str]]:
         except errors.UsageError as error:
             problems.append(document.problem(["extends"], f"{error.message} {error.advice}"))
             return chain, problems
-        chain.append(_read(parent))
+        chain.append(read(parent))
 
 
 def key_lines(text: str) -> dict[tuple[str, ...], int]:
     """Return the line, counted from 1, of every key and table of a valid TOML text.
+
+    The tables of an array are numbered: `("look", "0", "preset")`.
 
     `tomllib` tells no positions. But a statement never parses before its last line is there, so
     the lines can be fed to it one by one: whatever parses is one statement.
     """
     lines: dict[tuple[str, ...], int] = {}
     table: tuple[str, ...] = ()
+    count: dict[tuple[str, ...], int] = {}
     statement = ""
     start = 1
     for number, line in enumerate(text.split("\n"), start=1):
@@ -161,6 +164,10 @@ def key_lines(text: str) -> dict[tuple[str, ...], int]:
         if statement.lstrip().startswith("["):
             table = paths[-1]
             lines.setdefault(table, start)
+            if statement.lstrip().startswith("[["):
+                count[table] = count.get(table, -1) + 1
+                table = (*table, str(count[table]))
+                lines[table] = start
         else:
             for path in paths:
                 lines.setdefault((*table, *path), start)
@@ -280,21 +287,31 @@ def _parent(document: Document, chain: Sequence[Document]) -> Found:
     return found
 
 
-def _read(found: Found) -> Document:
-    """Read and parse one file, without looking at what it sets."""
+def read(found: Found, kind: str = "preset", other: str = f"a name: {LISTING}") -> Document:
+    """Read and parse one file, without looking at what it sets.
+
+    Args:
+        found: where it is.
+        kind: what it should be, for messages.
+        other: what can be given instead of a file.
+
+    Raises:
+        UsageError: it cannot be read.
+        PresetError: it is not TOML.
+    """
     name = shown(found.path)
     try:
         with found.path.open("rb") as file:
             data = file.read(_LARGEST + 1)
     except OSError as error:
         raise errors.UsageError(
-            f"The preset {name} cannot be read: {error.strerror}.",
-            f"Give a file that can be read, or a name: {LISTING}.",
+            f"The {kind} {name} cannot be read: {error.strerror}.",
+            f"Give a file that can be read, or {other}.",
         ) from error
     if len(data) > _LARGEST:
         raise errors.UsageError(
-            f"The preset {name} is larger than {_LARGEST // 1024} KiB.",
-            f"Give a preset file, or a name: {LISTING}.",
+            f"The {kind} {name} is larger than {_LARGEST // 1024} KiB.",
+            f"Give a {kind} file, or {other}.",
         )
     try:
         text = data.decode("utf-8-sig")  # Windows editors may put a byte order mark first

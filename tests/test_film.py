@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dreamer.core.camera import Similarity
 from dreamer.core.zoom import canvas_size
 from dreamer.errors import UsageError
 from dreamer.film import base
 from dreamer.film import reading as film
-from dreamer.film.zoom import Stretch, ZoomRecipe
+from dreamer.film.zoom import Key, Stretch, ZoomRecipe
 from dreamer.recipe import Origin, Recipe
 from dreamer.render.look import Request, look
 from dreamer.render.zoom import frames_ready
@@ -27,10 +28,13 @@ def picture(preset: str = "dream", name: str = "photo.png") -> Recipe:
 DREAM, EYES = picture(), picture("eyes")
 
 
-def recipe(**changed) -> ZoomRecipe:
-    values = {"size": SIZE, "fps": 8.0, "frames": 24, "doublings": 3.0}
-    values["stretches"] = (Stretch(until=3.0, recipe=DREAM),)
-    return ZoomRecipe(**{**values, **changed})
+def recipe(doublings: float = 3.0, turn: float = 0.0, centre=(0.0, 0.0), **changed) -> ZoomRecipe:
+    """Return the recipe of a film with a steady camera, unless it has another one."""
+    values = {"size": SIZE, "fps": 8.0, "frames": 24, **changed}
+    seconds = values["frames"] / values["fps"]
+    key = Key(speed=2 ** (doublings / seconds), rotate=turn / seconds, centre=centre)
+    values.setdefault("stretches", (Stretch(until=3.0, recipe=DREAM),))
+    return ZoomRecipe(**{"camera": (key,), **values})
 
 
 def journey(*until: float, **changed) -> ZoomRecipe:
@@ -39,11 +43,29 @@ def journey(*until: float, **changed) -> ZoomRecipe:
     return recipe(stretches=tuple(parts), **changed)
 
 
+@st.composite
+def cameras(draw) -> tuple[Key, ...]:
+    """Draw a path that zooms at first, and may stand later."""
+    count = draw(st.integers(1, 5))
+    times = sorted(draw(st.sets(st.integers(0, 300), min_size=count, max_size=count)))
+    place = st.floats(-1, 1)
+    return tuple(
+        Key(
+            at=time / 10,
+            speed=draw(st.floats(1.01, 8) if index == 0 else st.sampled_from([1.0, 1.5, 4.0])),
+            rotate=draw(st.floats(-90, 90)),
+            centre=(draw(place), draw(place)),
+            ease=draw(st.sampled_from(["smooth", "linear", "hold"])),
+        )
+        for index, time in enumerate(times)
+    )
+
+
 motions = st.builds(
     recipe,
     frames=st.integers(1, 400),
-    fps=st.floats(1, 240),
-    doublings=st.floats(0.001, 40),
+    fps=st.floats(6, 240),
+    camera=cameras(),
     outward=st.booleans(),
     ease=st.booleans(),
 )
@@ -78,6 +100,9 @@ def test_what_only_describes_a_film_does_not_change_its_hash():
         ),
     )
     assert recipe(stretches=(renamed,), dreamer="9.9").hash == recipe().hash
+    written = base.Encoding(codec="h265", crf=3, audio="2" * 64)
+    assert recipe(encoding=written).hash == recipe().hash
+    assert film.from_json(recipe(encoding=written).to_json(), "a.mp4").encoding == written
 
 
 @pytest.mark.parametrize(
@@ -94,6 +119,10 @@ def test_what_only_describes_a_film_does_not_change_its_hash():
         {"loop": True},
         {"hold": 0.7},
         {"pull": 0.3},
+        {"camera": (Key(), Key(at=1.0))},
+        {"camera": (Key(at=0.1),)},
+        {"camera": (Key(ease="hold"),)},
+        {"stretches": (Stretch(until=3.0, recipe=DREAM, fade=1.0),)},
         {"engine": base.ENGINE + 1},
         {"method": "feedback"},
         {"stretches": (Stretch(until=3.0, recipe=EYES),)},
@@ -110,9 +139,11 @@ def test_every_number_changes_the_hash(changed):
     [
         ("", "the whole"),
         ("[]", "the whole"),
-        ('{"schema": 1}', "stretches"),
+        ('{"schema": 1}', "film"),
         (DREAM.to_json(), "preset"),
         (recipe().to_json().replace('"fps":8.0', '"fps":0'), "fps"),
+        (recipe().to_json().replace('"fps":8.0', '"fps":1e-300'), "fps"),
+        (recipe().to_json().replace('"frames":24', '"frames":1' + 400 * "0"), "frames"),
         (recipe().to_json().replace('"schema":1', '"schema":99', 1), "version 99"),
     ],
 )
@@ -184,7 +215,9 @@ def test_one_picture_is_dreamed_a_doubling_and_one_more_to_end_in(doublings, loo
 @given(motions)
 def test_every_frame_lies_between_two_keyframes(made):
     for frame in range(made.frames):
-        assert math.ceil(made.depth(frame) - 1e-9) <= made.keyframes - 1
+        outer, depth = made.outer(frame), made.depth(frame)
+        assert outer - 1e-6 <= depth <= outer + 1 + 1e-6
+        assert math.ceil(depth - 1e-6) <= made.keyframes - 1
 
 
 @given(motions | loops)
@@ -196,7 +229,7 @@ def test_frames_are_promised_in_order_and_all_in_the_end(made):
     for kept, count in enumerate(ready[:-1]):
         for frame in range(count):
             # The keyframe it is inside of, and the next one.
-            assert int(made.depth(frame) + 1e-9) + 1 < kept
+            assert made.outer(frame) + 1 < kept
 
 
 def presets(made: ZoomRecipe) -> list[str]:
@@ -245,6 +278,11 @@ def test_by_feedback_every_frame_is_dreamed_with_the_look_of_its_second():
     assert (made.recipe_at(1).preset, made.recipe_at(1).seed) == ("dream", 1)
     assert (made.recipe_at(9).preset, made.recipe_at(9).seed) == ("eyes", 1)
     assert [frames_ready(made, kept) for kept in range(25)] == list(range(25))
-    assert made.factor ** (made.frames - 1) == pytest.approx(2**made.doublings)
-    outward = recipe(method="feedback", stretches=stretches, outward=True)
-    assert outward.factor == pytest.approx(1 / made.factor)
+    for outward in (False, True):
+        made = recipe(method="feedback", stretches=stretches, outward=outward, turn=90.0)
+        whole = Similarity()
+        for frame in range(made.frames - 1):
+            assert made.places(frame) == Similarity()
+            whole @= made.step(frame)
+        back = whole.inverse if outward else whole
+        assert back.factor == pytest.approx(-1j * 2**-made.doublings)

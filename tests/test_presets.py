@@ -340,7 +340,10 @@ def test_key_lines_finds_every_key_of_every_way_to_write_one() -> None:
         ("h", "i.j"): 11,
         ("h", "i.j", "k l"): 12,
         ("m",): 15,
-        ("m", "n"): 16,
+        ("m", "0"): 15,
+        ("m", "0", "n"): 16,
+        ("m", "1"): 17,
+        ("m", "1", "n"): 18,
     }
 
 

@@ -14,7 +14,9 @@ from dreamer.errors import DreamerError, InputError
 from dreamer.media.files import shown
 
 if TYPE_CHECKING:
-    from dreamer.film.zoom import ZoomRecipe
+    from dreamer.film.base import FilmRecipe
+    from dreamer.film.video import VideoRecipe
+    from dreamer.film.zoom import Key, ZoomRecipe
 
 
 def inspect(
@@ -36,7 +38,7 @@ def inspect(
     film = None if file == "-" else recipe_in(Path(file))
     if film is not None:
         result = {"recipe": film.to_dict(), "recipe_hash": film.hash}
-        console.finish(result, _film(film))
+        console.finish(result, _zoom(film) if film.film == "zoom" else _video(film))
         return
     try:
         recipe = read_recipe(sys.stdin.buffer.read() if file == "-" else file)
@@ -67,28 +69,66 @@ def inspect(
     console.finish(result, f"{text}\n\n{to_toml(recipe.settings)}".rstrip())
 
 
-def _film(recipe: ZoomRecipe) -> str:
+def _zoom(recipe: ZoomRecipe) -> str:
     first = recipe.stretches[0].recipe
     width, height = recipe.size
     motion = [f"{'out of' if recipe.outward else 'into'} {recipe.doublings:g} doublings"]
-    motion += [f"turning {recipe.turn:g} degrees"] if recipe.turn else []
+    motion += [f"turning {recipe.turn:g} degrees"] if abs(recipe.turn) > 1e-6 else []
     motion += [name for name in ("ease", "loop") if getattr(recipe, name)]
     facts = (
         ("made by", f"dreamer {recipe.dreamer}"),
         ("start", f"{first.origin.start} {shown(first.origin.name)}".strip()),
         ("film", f"{width}x{height}, {recipe.frames} frames at {recipe.fps:g} a second"),
         ("zoom", ", ".join((recipe.method, *motion))),
+        *(("camera", _key(key)) for key in recipe.camera),
         ("network", f"{first.network}, weights {first.weights[:8]}"),
         *(
-            ("look", f"{each.recipe.preset}, {each.recipe.target}, until {each.until:g} s")
+            (
+                "look",
+                f"{each.recipe.preset}, {each.recipe.target}, until {each.until:g} s"
+                + (f", after a fade of {each.fade:g} s" if each.fade else ""),
+            )
             for each in recipe.stretches
         ),
         ("dreams", f"{recipe.keyframes} of {first.size[0]}x{first.size[1]}"),
         ("seed", str(first.seed)),
         ("threads", f"{first.threads} on {first.device}"),
+        ("written", _written(recipe)),
         ("recipe", recipe.hash),
     )
     return "\n".join(f"{name:8} {value}" for name, value in facts)
+
+
+def _video(recipe: VideoRecipe) -> str:
+    width, height = recipe.size
+    whole = recipe.whole
+    facts = (
+        ("made by", f"dreamer {recipe.dreamer}"),
+        ("clip", f"{shown(recipe.name)}, {recipe.seconds:.4g} s from {recipe.start:.4g} s"),
+        ("film", f"{width}x{height}, {recipe.frames} frames"),
+        ("used", f"one of {recipe.every} frames" if recipe.every > 1 else "every frame"),
+        ("steady", f"{recipe.steadiness:g}"),
+        ("network", f"{whole.network}, weights {whole.weights[:8]}"),
+        ("look", f"{whole.preset}, {whole.target}"),
+        ("seed", str(whole.seed)),
+        ("threads", f"{whole.threads} on {whole.device}"),
+        ("written", _written(recipe)),
+        ("recipe", recipe.hash),
+    )
+    return "\n".join(f"{name:8} {value}" for name, value in facts)
+
+
+def _written(recipe: FilmRecipe) -> str:
+    written = recipe.encoding
+    return (written.codec or "unknown") + ("" if written.crf is None else f", crf {written.crf}")
+
+
+def _key(key: Key) -> str:
+    across, down = ((place + 1) / 2 for place in key.centre)
+    return (
+        f"from {key.at:g} s {key.speed:.4g} times a second about {across:g},{down:g}, "
+        f"turning {key.rotate:.4g} degrees a second, {key.ease}"
+    )
 
 
 def _plays(file: str) -> bool:

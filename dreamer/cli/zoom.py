@@ -27,6 +27,7 @@ from dreamer.media.files import fitting_name, shown
 
 if TYPE_CHECKING:
     from dreamer.render.film_plan import Film
+    from dreamer.render.journeys import CameraKey, Stretch
 
 STOPPING = "Stopping after this step; what is dreamed is kept, and the film goes on from there."
 GO_ON = "Stopped: run the command again to go on."
@@ -61,15 +62,23 @@ def zoom(
         str | None, typer.Option(metavar="WxH", help="1280x720, or 720p, 1080p, 4k.")
     ] = None,
     speed: Annotated[
-        float, typer.Option(help="How many times a second enlarges, 1.01 to 8.")
-    ] = 2.0,
+        float | None,
+        typer.Option(help="How many times a second enlarges, 1.01 to 8; 2 by default."),
+    ] = None,
     direction: Annotated[
         str, typer.Option(metavar="in|out", help="Into the dream, or out.")
     ] = "in",
-    rotate: Annotated[float, typer.Option(help="Degrees a second, -360 to 360.")] = 0.0,
+    rotate: Annotated[
+        float | None, typer.Option(help="Degrees a second, -360 to 360; 0 by default.")
+    ] = None,
     center: Annotated[
-        str, typer.Option(metavar="X,Y", help="The place zoomed into, each 0 to 1.")
-    ] = "0.5,0.5",
+        str | None,
+        typer.Option(metavar="X,Y", help="The place zoomed into, each 0 to 1; 0.5,0.5 by default."),
+    ] = None,
+    path: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="A camera that changes: a TOML file of its keys."),
+    ] = None,
     ease: Annotated[bool, typer.Option("--ease", metavar="", help="Start and end slowly.")] = False,
     loop: Annotated[
         bool, typer.Option("--loop", metavar="", help="The end flows into the beginning.")
@@ -83,7 +92,13 @@ def zoom(
     ] = "nested",
     journey: Annotated[
         str | None,
-        typer.Option(help="Presets or targets in turn: 'textures 4s, eyes 6s, class:zebra 5s'."),
+        typer.Option(
+            help="Presets or targets in turn: 'textures 4s, eyes 6s, class:zebra 5s', or a .toml."
+        ),
+    ] = None,
+    fade: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="How long a journey's looks cross-fade; 0 cuts."),
     ] = None,
     codec: Annotated[str | None, typer.Option(help="Another one of the format's codecs.")] = None,
     crf: Annotated[int | None, typer.Option(help="Quality: less is better and larger.")] = None,
@@ -120,6 +135,7 @@ def zoom(
     request, _ = how.request(*(() if preset is None else (preset,)), overwrite=overwrite)
     from dreamer.render import film_plan, filming
 
+    looks, keys = _script(journey, path)
     if output is None:
         stem = "sky" if photo is None else Path(photo).stem
         output = str(Path("outputs") / fitting_name(stem, "-zoom.mp4"))
@@ -132,12 +148,14 @@ def zoom(
         size=None if size is None else film_plan.parse_size(size),
         speed=speed,
         rotate=rotate,
-        centre=_centre(center),
+        centre=None if center is None else _centre(center),
+        path=keys,
         outward=direction == "out",
         ease=ease,
         loop=loop,
         method="feedback" if method == "feedback" else "nested",
-        journey=() if journey is None else film_plan.parse_journey(journey),
+        journey=looks,
+        fade=fade,
         codec=codec,
         crf=crf,
         audio=None if audio is None else Path(audio),
@@ -208,6 +226,26 @@ def _make(film: Film) -> bool:
             return filming.make(film, on_progress=on_progress, stop=stop)
         except KeyboardInterrupt:
             raise Interrupted("Interrupted.", GO_ON_AT_ONCE) from None
+
+
+def _script(
+    journey: str | None, path: str | None
+) -> tuple[tuple[Stretch, ...], tuple[CameraKey, ...]]:
+    """Return the looks and the camera's keys, from the command line or from files."""
+    from dreamer.render import journeys
+
+    looks: tuple[Stretch, ...] = ()
+    keys: tuple[CameraKey, ...] = ()
+    if journey is not None and journeys.is_file(journey):
+        script = journeys.read(journey, "look")
+        looks, keys = script.looks, script.camera
+    elif journey is not None:
+        looks = journeys.parse(journey)
+    if path is not None:
+        if keys:
+            raise UsageError(f"'{shown(journey or '')}' has a camera, too.", "Leave out --path.")
+        keys = journeys.read(path, "camera").camera
+    return looks, keys
 
 
 def _centre(text: str) -> tuple[float, float]:

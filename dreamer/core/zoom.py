@@ -5,55 +5,44 @@ enlarged; a frame between the two shows k enlarged with k + 1 shrunken inside it
 frame is a resampling of pictures that do not change, and cannot flicker.
 
 Places in a picture are `(x, y)` from -1 to 1, as in `torch.nn.functional.affine_grid`: right and
-down are positive, the edges of the picture are at -1 and 1.
+down are positive, the edges of the picture are at -1 and 1. Views are maps `(2, 3)` from the places
+of one to those of another.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
+
+from dreamer.core.camera import Similarity
 
 # A keyframe is so much larger than a frame, each way: its border, where it fades into the one
 # around it, has left the picture when the next keyframe takes over.
 MARGIN = 1.2
 
 
-@dataclass(frozen=True)
-class Camera:
-    """How the view moves from one keyframe to the next.
-
-    Attributes:
-        factor: how many times a keyframe is enlarged to become the next, more than 1.
-        angle: how far it turns meanwhile, radians, clockwise.
-        centre: the place `(x, y)` that stays where it is.
-    """
-
-    factor: float = 2.0
-    angle: float = 0.0
-    centre: tuple[float, float] = (0.0, 0.0)
-
-
-def view(camera: Camera, amount: float, size: tuple[int, int]) -> Tensor:
-    """Return where a view looks: the affine map from its places to those of the keyframe.
+def view(seen: Similarity, size: tuple[int, int]) -> Tensor:
+    """Return a similarity as the affine map between places as above.
 
     Args:
-        camera: the motion.
-        amount: how far between the keyframe (0) and the next (1); may be negative.
+        seen: the map from a view's places to those of a keyframe.
         size: height and width of a frame, px, for its aspect.
 
     Returns:
         `(2, 3)`.
     """
-    height, width = size
-    scale, turn = camera.factor**-amount, camera.angle * amount
-    cos, sin, aspect = math.cos(turn) * scale, math.sin(turn) * scale, width / height
-    linear = torch.tensor([[cos, sin / aspect], [-sin * aspect, cos]], dtype=torch.float64)
-    centre = torch.tensor(camera.centre, dtype=torch.float64)
-    return torch.cat([linear, (centre - linear @ centre)[:, None]], 1)
+    aspect = size[1] / size[0]
+    along, across = seen.factor.real, seen.factor.imag
+    return torch.tensor(
+        [
+            [along, -across / aspect, seen.shift.real / aspect],
+            [across * aspect, along, seen.shift.imag],
+        ],
+        dtype=torch.float64,
+    )
 
 
 def after(outer: Tensor, inner: Tensor) -> Tensor:

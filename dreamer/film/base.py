@@ -9,17 +9,33 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 import dreamer
-from dreamer.recipe import Pixels
+from dreamer.recipe import Pixels, Recipe
 
 SCHEMA = 1
 # Raised whenever the same numbers make another film.
 ENGINE = 1
+# What a file carries may be anybody's: nothing in it is so large that it cannot be reckoned with.
+MOST_FRAMES = 10**9
 
 
 class Part(BaseModel):
     """A part of a recipe: strict types, no unknown keys, no changes after it is made."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Encoding(Part):
+    """How a film's frames are written; the same ones can be written in many ways.
+
+    Attributes:
+        codec: its name; "" is not known.
+        crf: the quality; None for a codec without one.
+        audio: SHA-256 of the file that the sound is from; "" for none.
+    """
+
+    codec: str = ""
+    crf: int | None = None
+    audio: str = ""
 
 
 class FilmRecipe(Part):
@@ -31,19 +47,32 @@ class FilmRecipe(Part):
         dreamer: the version of the program that made it.
         size: width and height of a frame, px.
         frames: how many.
+        encoding: how they are written; it does not belong to the hash.
     """
 
     version: int = Field(default=SCHEMA, alias="schema")
     engine: int = ENGINE
     dreamer: str = dreamer.__version__
     size: tuple[Pixels, Pixels]
-    frames: int = Field(ge=1)
+    frames: int = Field(ge=1, le=MOST_FRAMES)
+    encoding: Encoding = Encoding()
 
     @property
     def hash(self) -> str:
         """SHA-256 of all that decides the film: the same hash, the same frames."""
-        text = json.dumps(_decisive(self.to_dict()), sort_keys=True, separators=(",", ":"))
+        values = self.to_dict()
+        values.pop("encoding")
+        text = json.dumps(_decisive(values), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def facts(self) -> dict[str, str]:
+        """Return what sets a film apart from another of its kind, in the user's words."""
+        width, height = self.size
+        return {"size": f"{width}x{height}"}
+
+    def pictures(self) -> tuple[Recipe, ...]:
+        """Return the recipes of pictures that are part of it."""
+        return ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as they are written."""

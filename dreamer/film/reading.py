@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from dreamer.errors import DreamerError, UsageError
 from dreamer.film.base import SCHEMA
+from dreamer.film.video import VideoRecipe
 from dreamer.film.zoom import ZoomRecipe
 from dreamer.media import files, footage
 
-Film = ZoomRecipe
-_FILMS: TypeAdapter[Film] = TypeAdapter(Film)
+Film = ZoomRecipe | VideoRecipe
+_FILMS: TypeAdapter[Film] = TypeAdapter(Annotated[Film, Field(discriminator="film")])
 
 
 def from_json(text: str, source: str) -> Film:

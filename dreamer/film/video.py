@@ -39,6 +39,23 @@ class VideoRecipe(FilmRecipe):
     whole: Recipe
     again: Recipe
 
+    def facts(self) -> dict[str, str]:
+        """Return what sets a dreamed clip apart from another, in the user's words."""
+        return {
+            **super().facts(),
+            "clip": f"{self.name}, {self.clip[:8]}",
+            "start": f"{self.start:.4g} s",
+            "seconds": f"{self.seconds:.4g}",
+            "frames": str(self.frames),
+            "every": str(self.every),
+            "steadiness": f"{self.steadiness:g}",
+            "preset": self.whole.preset,
+        }
+
+    def pictures(self) -> tuple[Recipe, ...]:
+        """Return how the first frame is dreamed: what sets the others apart follows from it."""
+        return (self.whole,)
+
     @property
     def keep(self) -> float:
         """The share of the dream that goes on into the next frame."""

@@ -1,43 +1,30 @@
 """What film was asked for: all checks, and the recipe; no work."""
 
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from dreamer import targets
 from dreamer.core import zoom as geometry
-from dreamer.errors import InputError, UsageError, unknown
+from dreamer.errors import InputError, UsageError
 from dreamer.film.reading import recipe_in
-from dreamer.film.zoom import Stretch as StretchRecipe
 from dreamer.film.zoom import ZoomRecipe
 from dreamer.media import files, films, formats, images, reading
 from dreamer.media.filmmaking import RECIPE_BYTES
 from dreamer.media.images import Photo
-from dreamer.networks import rows
-from dreamer.presets import names as preset_names
 from dreamer.recipe import Origin, Start
+from dreamer.render import camera_plan, film_output
 from dreamer.render.job import DEFAULT_SIZE, MADE
-from dreamer.render.look import Look, Request, look
+from dreamer.render.journeys import LONGEST_FILM, SPEEDS, TURNS, CameraKey, Stretch
+from dreamer.render.look import Look, Request
+from dreamer.render.stretches import looks as looks_of
+from dreamer.render.stretches import stretches
 
 NAMED_SIZES = {"720p": (1280, 720), "1080p": (1920, 1080), "4k": (3840, 2160)}
 LONGEST = 1280
 """The longer side of a film of a photo unless told otherwise, px."""
-LEAST_SPEED, MOST_SPEED = 1.01, 8.0
-AGAIN, AGAIN_OCTAVES = 1, 2
-AGAIN_STRENGTH = 0.35
-"""Steps, octaves and share of the strength of a frame after the first, by feedback."""
 PREVIEW, PREVIEW_FPS = 320, 12.0
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """A part of a journey: a preset's name or a target, and its seconds."""
-
-    what: str
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -51,14 +38,16 @@ class Wanted:
         seconds: the film's length; None for the journey's, or ten.
         fps: frames a second.
         size: width and height, px; None for the photo's shape.
-        speed: how many times a second enlarges.
-        rotate: degrees a second, clockwise.
-        centre: the place zoomed into, 0..1 from the left and from the top.
+        speed: how many times a second enlarges; 2 if neither it nor a path is given.
+        rotate: degrees a second, clockwise; 0 likewise.
+        centre: the place zoomed into, 0..1 from the left and from the top; the middle likewise.
+        path: how the camera moves, if that changes.
         outward: whether it zooms out.
         ease: whether it starts and ends slowly.
         loop: whether the last frame flows into the first.
         method: nested or feedback, see `ZoomRecipe`.
         journey: the looks, in their order.
+        fade: seconds of the cross-fades that the journey does not say itself.
         codec: see `films`; None for the format's own.
         crf: quality, see `films`.
         audio: a file whose sound goes into the film.
@@ -72,14 +61,16 @@ class Wanted:
     seconds: float | None = None
     fps: float = 30.0
     size: tuple[int, int] | None = None
-    speed: float = 2.0
-    rotate: float = 0.0
-    centre: tuple[float, float] = (0.5, 0.5)
+    speed: float | None = None
+    rotate: float | None = None
+    centre: tuple[float, float] | None = None
+    path: Sequence[CameraKey] = ()
     outward: bool = False
     ease: bool = False
     loop: bool = False
     method: Literal["nested", "feedback"] = "nested"
     journey: Sequence[Stretch] = ()
+    fade: float | None = None
     codec: str | None = None
     crf: int | None = None
     audio: Path | None = None
@@ -136,28 +127,6 @@ def parse_size(text: str) -> tuple[int, int]:
     return size
 
 
-def parse_journey(text: str) -> tuple[Stretch, ...]:
-    """Read a journey such as "textures 4s, eyes 6s, class:zebra 5s".
-
-    Raises:
-        UsageError: a part of it has no seconds.
-    """
-    found = []
-    for part in text.split(","):
-        what, _, time = part.strip().rpartition(" ")
-        try:
-            seconds = float(time.removesuffix("s"))
-        except ValueError:
-            seconds = math.nan
-        if not what.strip() or not 0 < seconds < math.inf:
-            raise UsageError(
-                f"'{part.strip()}' is no part of a journey.",
-                "Write presets or targets with their seconds: 'textures 4s, eyes 6s'.",
-            )
-        found.append(Stretch(what.strip(), seconds))
-    return tuple(found)
-
-
 def prepare(wanted: Wanted) -> Film:
     """Resolve and check what was asked for.
 
@@ -169,7 +138,7 @@ def prepare(wanted: Wanted) -> Film:
         DeviceError: the device.
     """
     _check(wanted)
-    looks = _looks(wanted)
+    looks = looks_of(wanted.request, wanted.journey)
     source, start = _source(wanted.request)
     own = reading.probe(source) if source is not None else DEFAULT_SIZE
     size = wanted.size or _film_size(own, films.by_suffix(wanted.target).even)
@@ -181,10 +150,10 @@ def prepare(wanted: Wanted) -> Film:
     origin = Origin(start=start)
     if photo is not None:
         origin = Origin(name=files.text(photo.name), sha256=photo.sha256)
-    recipe = _recipe(wanted, looks, origin, size, (canvas[1], canvas[0]))
+    recipe, notes = _recipe(wanted, looks, origin, size, (canvas[1], canvas[0]))
+    notes = looks[0].notes + (photo.notes if photo is not None else ()) + notes
     found = recipe_in(wanted.output) if not wanted.overwrite else None
-    kept = found is not None and found.hash == recipe.hash
-    notes = looks[0].notes + (photo.notes if photo is not None else ()) + _looped(wanted, recipe)
+    kept = found is not None and (found.hash, found.encoding) == (recipe.hash, recipe.encoding)
     if not kept:
         notes += films.check(
             wanted.target,
@@ -193,8 +162,10 @@ def prepare(wanted: Wanted) -> Film:
             codec=wanted.codec,
             crf=wanted.crf,
             audio=wanted.audio,
-            overwrite=wanted.overwrite,
+            overwrite=wanted.overwrite or found is not None,
         )
+        if found is not None:
+            raise film_output.taken(wanted.output, found, recipe)
         if wanted.request.metadata and len(recipe.to_json()) > RECIPE_BYTES:
             raise UsageError(
                 "The journey is too long for its recipe to fit into the film.",
@@ -212,53 +183,37 @@ def _check(wanted: Wanted) -> None:
     if wanted.request.output is not None or wanted.request.size is not None:
         raise UsageError("A film has a size and a file of its own.", "Give them to the film.")
     films.by_suffix(wanted.target)
+    moving = (
+        ("--speed", wanted.speed, *SPEEDS),
+        ("--rotate", wanted.rotate, -TURNS, TURNS),
+        *(("--center", place, 0.0, 1.0) for place in wanted.centre or ()),
+    )
     for name, value, least, most in (
-        ("--speed", wanted.speed, LEAST_SPEED, MOST_SPEED),
-        ("--rotate", wanted.rotate, -360, 360),
-        *(("--center", value, 0, 1) for value in wanted.centre),
+        *moving,
         ("--fps", wanted.fps, 1, 240),
-        ("--seconds", _seconds(wanted), 0.1, 86_400),
+        ("--seconds", _seconds(wanted), 0.1, LONGEST_FILM),
+        ("--fade", wanted.fade, 0, LONGEST_FILM),
     ):
-        if not least <= value <= most:
-            raise UsageError(f"{value:g} is not valid for {name}.", f"Give {least} to {most}.")
-    if wanted.method == "feedback" and (wanted.loop or wanted.ease):
-        raise UsageError(
-            "--loop and --ease are for the method nested.", "Leave them out, or leave out --method."
-        )
+        if value is not None and not least <= value <= most:
+            advice = f"Give {least:g} to {most:g}."
+            raise UsageError(f"{value:g} is not valid for {name}.", advice)
+    for name, value, _, _ in moving:
+        if wanted.path and value is not None:
+            raise UsageError(
+                f"The path and {name} both say how the camera moves.", "Give one of them."
+            )
+    if wanted.method == "feedback" and wanted.loop:
+        raise UsageError("--loop is for the method nested.", "Leave it out, or leave out --method.")
     if wanted.journey and wanted.seconds is not None:
         raise UsageError("--journey and --seconds both say how long it is.", "Give one.")
+    if wanted.fade is not None and len(wanted.journey) < 2:
+        raise UsageError("--fade is for a journey of several looks.", "Give one with --journey.")
 
 
 def _seconds(wanted: Wanted) -> float:
     if wanted.seconds is not None:
         return wanted.seconds
     return sum(stretch.seconds for stretch in wanted.journey) or 10.0
-
-
-def _looks(wanted: Wanted) -> list[Look]:
-    """Return the look of each stretch: of a preset, or of a target with the film's preset."""
-    if not wanted.journey:
-        return [look(wanted.request)]
-    found = []
-    for stretch in wanted.journey:
-        request = wanted.request
-        if stretch.what in preset_names():
-            request = replace(request, preset=stretch.what)
-        else:
-            request = replace(request, overrides={**request.overrides, "target": stretch.what})
-        try:
-            each = look(request)
-            targets.resolve(targets.parse(each.settings.target_on(each.row.name)), each.row)
-            found.append(each)
-        except UsageError as error:
-            network = request.network if isinstance(request.network, str) else rows.DEFAULT
-            row = rows.row(network)
-            near = [*preset_names(), *rows.LEVELS, *(layer.name for layer in row.layers)]
-            if ":" in stretch.what or "*" in stretch.what or stretch.what in near:
-                raise
-            listing = "`dreamer presets list` and `dreamer layers` show them"
-            raise unknown("preset or target", stretch.what, near, listing) from error
-    return found
 
 
 def _source(request: Request) -> tuple[str | None, Start]:
@@ -285,64 +240,39 @@ def _recipe(
     origin: Origin,
     size: tuple[int, int],
     canvas: tuple[int, int],
-) -> ZoomRecipe:
+) -> tuple[ZoomRecipe, tuple[str, ...]]:
+    """Return the recipe, and what to say about its camera."""
     seconds = _seconds(wanted)
     frames = max(1, round(seconds * wanted.fps))
     length = frames / wanted.fps
-    doublings = math.log2(wanted.speed) * length
-    turn = wanted.rotate * length
-    if wanted.loop:
-        # It comes back to where it was: at a whole keyframe, and upright.
-        doublings = float(max(1, round(doublings)))
-        turn = 360.0 * round(turn / 360)
-    ends, end = [], 0.0
-    for stretch in wanted.journey or (Stretch("", seconds),):
-        end += stretch.seconds
-        ends.append(end)
-    feedback = wanted.method == "feedback"
-    return ZoomRecipe(
+    steady = CameraKey(
+        speed=2.0 if wanted.speed is None else wanted.speed,
+        rotate=wanted.rotate or 0.0,
+        centre=wanted.centre or (0.5, 0.5),
+    )
+    camera, notes = camera_plan.keys(wanted.path or (steady,), seconds, length, wanted.loop)
+    recipe = ZoomRecipe(
         method=wanted.method,
-        stretches=tuple(
-            StretchRecipe(
-                until=until,
-                recipe=each.recipe(origin, canvas),
-                again=_briefly(each).recipe(origin, canvas) if feedback else None,
-            )
-            for until, each in zip(ends, looks, strict=True)
+        stretches=stretches(
+            wanted.journey,
+            looks,
+            origin,
+            canvas,
+            seconds=length,
+            fade=wanted.fade,
+            loop=wanted.loop,
+            feedback=wanted.method == "feedback",
         ),
         size=size,
         fps=float(wanted.fps),
         frames=frames,
-        doublings=doublings,
-        turn=turn,
-        centre=(2 * wanted.centre[0] - 1, 2 * wanted.centre[1] - 1),
+        camera=camera,
         outward=wanted.outward,
         ease=wanted.ease,
         loop=wanted.loop,
+        encoding=film_output.encoding(wanted.target, wanted.codec, wanted.crf, wanted.audio),
     )
-
-
-def _looped(wanted: Wanted, recipe: ZoomRecipe) -> tuple[str, ...]:
-    """Say what a loop changes so that its end is its beginning."""
-    length = recipe.frames / recipe.fps
-    speed = 2 ** (recipe.doublings / length)
-    notes: tuple[str, ...] = ()
-    if abs(speed / wanted.speed - 1) > 0.01:
-        notes += (f"the loop enlarges {speed:.3g} times a second, a whole number of doublings",)
-    if recipe.turn != wanted.rotate * length:
-        notes += (f"the loop turns {recipe.turn / length:.3g} degrees a second, to end upright",)
-    return notes
-
-
-def _briefly(each: Look) -> Look:
-    """Return a look with the few steps that a frame after the first takes, by feedback."""
-    settings = each.settings
-    strength = settings.ascent.strength * AGAIN_STRENGTH
-    few = {"steps": AGAIN, "coarse_steps": 1.0, "strength": strength}
-    ascent = settings.ascent.model_copy(update=few)
-    octaves = settings.octaves.model_copy(update={"count": AGAIN_OCTAVES})
-    changed = settings.model_copy(update={"ascent": ascent, "octaves": octaves})
-    return replace(each, settings=changed)
+    return recipe, notes + camera_plan.mirrored(recipe)
 
 
 def preview(wanted: Wanted, size: tuple[int, int]) -> Wanted:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from dreamer.core import ascent, tone, zoom
+from dreamer.core import tone, zoom
 from dreamer.core.ascent import Step
+from dreamer.core.camera import Similarity
 from dreamer.core.nest import Nest
 from dreamer.core.tone import Tone
-from dreamer.core.zoom import Camera
 from dreamer.film.zoom import FACTOR, ZoomRecipe
 from dreamer.media import files, images
 from dreamer.media.images import Photo
@@ -69,8 +68,6 @@ class Keyframes:
         self.network = network
         width, height = recipe.size
         self.size = (height, width)
-        self.camera = Camera(recipe.factor, math.radians(recipe.turn_each), recipe.centre)
-        self.step = zoom.view(self.camera, 1, self.size)
         self._tone: Tone | None = None
 
     def path(self, number: int) -> Path:
@@ -123,25 +120,31 @@ class Keyframes:
 
     def nest(self, number: int) -> Nest:
         """Return a keyframe with the one inside it, if it shows one."""
-        if self.recipe.method == "feedback":
-            return Nest(self.load(number), None, self.step, self.size)
         last = self.recipe.keyframes - (0 if self.recipe.loop else 1)
-        inner = self.load(number + 1) if number < last else None
-        return Nest(self.load(number), inner, self.step, self.size)
+        if self.recipe.method == "feedback" or number >= last:
+            return Nest(self.load(number), None, self._view(Similarity()), self.size)
+        step = self._view(self.recipe.step(number))
+        return Nest(self.load(number), self.load(number + 1), step, self.size)
+
+    def frame(self, nest: Nest, number: int) -> Tensor:
+        """Return a frame of the film, `(1, 3, h, w)` in 0..1, from the nest of its `outer`."""
+        return nest.frame(self._view(self.recipe.places(number)))
 
     def _start(self, number: int) -> Tensor:
         """Return what a keyframe is dreamed on."""
         if number == 0:
             return self._first()
-        start = zoom.begin(self.load(number - 1), self.step)
+        start = zoom.begin(self.load(number - 1), self._view(self.recipe.step(number - 1)))
         if self._tone is None:
             self._tone = tone.tone(self.load(0))
         start = tone.steady(start, self._tone, self.recipe.pull)
         left = self.recipe.keyframes - number
         if self.recipe.loop and left <= min(IMPLANTED, self.recipe.keyframes - 1):
-            ahead = zoom.view(self.camera, left, self.size)
-            start = zoom.implant(start, self.load(0), ahead)
+            start = zoom.implant(start, self.load(0), self._view(self.recipe.ahead(number)))
         return start
+
+    def _view(self, seen: Similarity) -> Tensor:
+        return zoom.view(seen, self.size)
 
     def _first(self) -> Tensor:
         """Return the photo, cut to the shape of the keyframes about the place zoomed into."""
@@ -167,15 +170,11 @@ class Keyframes:
         on_progress: Callable[[Progress], None] | None,
         stop: Stop | None,
     ) -> Tensor | None:
-        goal = still.objective(recipe)
-        loop = still.plan(recipe)
         seed = keyframe_seed(recipe.seed, number)
         step: Step | None = None
-        pixels = start.to(self.network.device)
-        for step in ascent.dream(pixels, self.network.features(goal.layers), goal, loop, seed):
-            still.check_score(step, recipe)
+        for step in still.steps(recipe, start.to(self.network.device), self.network, seed):
             if on_progress is not None:
-                on_progress(Progress(number, self.recipe.keyframes, step.work, loop.work))
+                on_progress(Progress(number, self.recipe.keyframes, step.work, recipe.work))
             if stop is not None and stop():
                 return None
         return start if step is None else step.picture().cpu()
@@ -193,16 +192,12 @@ def frames(keyframes: Keyframes, first: int, last: int) -> Iterator[bytes]:
     """Yield the frames from `first` to before `last` as RGB bytes; what they need is there."""
     recipe = keyframes.recipe
     nest: tuple[int, Nest] | None = None
-    top = recipe.keyframes - 1
     for number in range(first, last):
-        feedback = recipe.method == "feedback"
-        depth = number if feedback else recipe.depth(number)
-        outer = min(int(depth + 1e-9), top)
+        outer = recipe.outer(number)
         with torch.inference_mode():
             if nest is None or nest[0] != outer:
                 nest = outer, keyframes.nest(outer)
-            places = zoom.view(keyframes.camera, max(0.0, depth - outer), keyframes.size)
-            pixels = levels(nest[1].frame(places))
+            pixels = levels(keyframes.frame(nest[1], number))
         yield pixels
 
 
@@ -224,7 +219,7 @@ def frames_ready(recipe: ZoomRecipe, kept: int) -> int:
     low, high = 0, recipe.frames
     while low < high:
         middle = (low + high) // 2
-        if recipe.depth(middle) + 1e-9 < kept - 1:
+        if recipe.outer(middle) + 1 < kept:
             low = middle + 1
         else:
             high = middle

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 import wave
@@ -18,6 +19,19 @@ from dreamer.media import ffmpeg, footage
 
 FAST = ["--size", "96x64", "--fps", "8", "--steps", "1", "--octaves", "1", "--threads", "1"]
 SHORT = [*FAST, "--seconds", "1"]
+PATH = """
+[[camera]]
+at = 0
+speed = 1.5
+rotate = 30
+centre = [0.2, 0.3]
+
+[[camera]]
+at = 0.5
+speed = 4
+rotate = -20
+centre = [0.9, 0.5]
+"""
 KEYS = {
     "output",
     "recipe",
@@ -212,6 +226,39 @@ def test_a_film_that_is_there_is_kept_and_another_one_is_an_error(run, zoom):
     assert not leftovers()
 
 
+def test_a_film_that_is_written_otherwise_is_not_kept_without_a_word(zoom):
+    tone("tone.wav", 1.0)
+    assert zoom("-o", "film.mp4")[0] == 0
+    data = Path("film.mp4").read_bytes()
+    for options, said in (
+        (["--crf", "40"], "crf (40 instead of 18)"),
+        (["--codec", "h265"], "codec (h265 instead of h264), crf (20 instead of 18)"),
+        (["--audio", "tone.wav"], "the sound"),
+    ):
+        code, err = zoom("-o", "film.mp4", *options)
+        assert code == 5
+        assert f"'film.mp4' exists, with another encoding: {said}." in err
+        assert "make it anew with --overwrite" in err
+    assert Path("film.mp4").read_bytes() == data
+    assert zoom("-o", "film.mp4", "--crf", "18", "--codec", "H264")[1]["result"]["kept"] is True
+    code, said = zoom("-o", "film.mp4", "--audio", "tone.wav", "--crf", "40", "--overwrite")
+    assert (code, said["result"]["kept"]) == (0, False)
+    assert footage.probe("film.mp4").has_audio
+    assert zoom("-o", "film.mp4", "--audio", "tone.wav", "--crf", "40")[1]["result"]["kept"] is True
+    tone("tone.wav", 0.5)
+    assert zoom("-o", "film.mp4", "--audio", "tone.wav", "--crf", "40")[0] == 5
+    assert zoom("-o", "film.mp4", "--audio", "gone.wav", "--crf", "40")[0] == 4
+    assert zoom("-o", "film.mp4", "--codec", "h266")[0] == 2
+
+
+def test_how_a_film_that_exists_differs_is_told(zoom):
+    assert zoom("-o", "film.mp4")[0] == 0
+    code, err = zoom("-o", "film.mp4", "--fps", "10", "--preset", "eyes")
+    assert code == 5
+    assert "with another recipe: fps (10 instead of 8), preset (eyes instead of dream)." in err
+    assert "the seed" in zoom("-o", "film.mp4", "--seed", "1")[1]
+
+
 @pytest.mark.parametrize("name", ["film", "film.gif", "film.webp"])
 def test_films_of_every_kind_are_known_again(zoom, name):
     assert zoom("-o", name)[1]["result"]["kept"] is False
@@ -380,6 +427,7 @@ def test_codec_and_quality_are_chosen(zoom):
 
 
 def test_everything_that_moves_the_camera_moves_it(zoom):
+    Path("path.toml").write_text(PATH)
     found = set()
     for number, options in enumerate(
         (
@@ -391,11 +439,12 @@ def test_everything_that_moves_the_camera_moves_it(zoom):
             ["--ease"],
             ["--loop"],
             ["--method", "feedback"],
+            ["--path", "path.toml"],
         )
     ):
         assert zoom("-o", f"film-{number}", *options)[0] == 0
         found.add(tuple(frames(f"film-{number}")))
-    assert len(found) == 8
+    assert len(found) == 9
 
 
 def test_options_of_dream_apply(zoom):
@@ -437,6 +486,90 @@ def test_a_loop_says_what_it_changes_to_end_where_it_began(zoom):
     assert len(notes) == 2
     assert "enlarges 4 times a second" in notes[0]
     assert "turns 0 degrees a second" in notes[1]
+
+
+def test_a_loop_with_a_path_says_what_it_changes(zoom):
+    Path("path.toml").write_text(PATH)
+    code, said = zoom("-o", "a.mp4", "--loop", "--path", "path.toml")
+    assert code == 0
+    notes = said["result"]["notes"]
+    assert any("goes back to how it began, from 0.5 s" in note for note in notes)
+    assert any("times as fast as asked, a whole number of doublings" in note for note in notes)
+    assert any("degrees a second more, to end upright" in note for note in notes)
+
+
+def test_the_example_in_the_guide_runs_and_tells_of_its_camera_and_fades(run):
+    guide = Path(__file__).parents[2] / "docs" / "guide.md"
+    examples = re.findall(r"```toml\n(.*?)```", guide.read_text(encoding="utf-8"), re.S)
+    Path("flight.toml").write_text(next(text for text in examples if "[[camera]]" in text))
+    options = ["photo.png", *FAST, "--fps", "4", "--journey", "flight.toml", "-o", "film.mp4"]
+    code, _, err = run("zoom", *options)
+    assert code == 0, err
+    assert "Note: the corners mirror from" in err
+    assert footage.probe("film.mp4").frames == 40
+    recipe = reading.recipe_in(Path("film.mp4"))
+    assert [stretch.fade for stretch in recipe.stretches] == [0.0, 2.5]
+    assert [key.speed for key in recipe.camera] == [1.6, 2.2, 1.0, 2.0]
+    code, out, _ = run("inspect", "film.mp4")
+    assert code == 0
+    for said in (
+        "from 3 s 2.2 times a second about 0.8,0.6, turning 20 degrees a second, smooth",
+        "until 10 s, after a fade of 2.5 s",
+        "h264, crf 18",
+    ):
+        assert said in out
+    assert run("zoom", *options)[1:] == (
+        "film.mp4\n",
+        err + "It is there already, with this very recipe: kept.\n",
+    )
+    # The same camera over one look.
+    code, out, err = run(
+        "zoom", "sky", *FAST, "--seconds", "8", "--path", "flight.toml", "--dry-run"
+    )
+    assert code == 0, err
+
+
+WRONG = [
+    (("--path", "gone.toml"), "", "gone.toml cannot be read"),
+    (("--path", "path.toml"), "", "'path.toml' has no [[camera]]"),
+    (("--path", "path.toml"), "[[camera]]\nat = 0\nspeed = 9\n", "path.toml:3: camera.speed"),
+    (("--path", "path.toml", "--speed", "2"), "[[camera]]\nat = 0\n", "path and --speed"),
+    (("--path", "path.toml", "--rotate", "0"), "[[camera]]\nat = 0\n", "path and --rotate"),
+    (("--path", "path.toml", "--center", "0.5,0.5"), "[[camera]]\nat = 0\n", "and --center"),
+    (("--path", "path.toml"), "[[camera]]\nat = 11\n", "path.toml:2: the key at 11 s is beyond"),
+    (("--path", "path.toml"), "[[camera]]\nat = 0\nspeed = 1\n", "does not zoom"),
+    (
+        ("--path", "path.toml", "--loop"),
+        "[[camera]]\nat = 0\n[[camera]]\nat = 10\ncentre = [0, 0]\n",
+        "path.toml:4: the last key",
+    ),
+    (("--journey", "path.toml"), "[[camera]]\nat = 0\n", "has no [[look]]"),
+    (("--journey", "path.toml"), "[[look]]\npreset = 'eyez'\nseconds = 3\n", "path.toml:2: "),
+    (("--journey", "path.toml"), "[[look]]\ntarget = 'blok8'\nseconds = 3\n", "path.toml:2: "),
+    (
+        ("--journey", "path.toml", "--path", "path.toml"),
+        "[[look]]\npreset = 'eyes'\nseconds = 3\n[[camera]]\nat = 0\n",
+        "has a camera, too",
+    ),
+    (
+        ("--journey", "path.toml", "--speed", "3"),
+        "[[look]]\npreset = 'eyes'\nseconds = 3\n[[camera]]\nat = 0\n",
+        "path and --speed",
+    ),
+    (
+        ("--journey", "path.toml"),
+        "[[look]]\npreset = 'eyes'\nseconds = 3\n[[look]]\npreset = 'fur'\nseconds = 3\nfade = 4\n",
+        "path.toml:5: a fade of 4 s",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text", "named"), WRONG, ids=[f"{said[-1]}" for said in WRONG]
+)
+def test_mistakes_in_a_journey_or_a_path_are_told(run, arguments, text, named):
+    Path("path.toml").write_text(text)
+    refuse(run, ("photo.png", *arguments, "-o", "film.mp4"), 2, named)
 
 
 def test_an_animation_plays_in_pillow(zoom):
@@ -493,6 +626,11 @@ BAD = [
     (("--journey", "eyes 3s", "--seconds", "3"), 2, "--journey and --seconds"),
     (("--journey", "eyes 90000s"), 2, "90000"),
     (("--journey", ", ".join(["eyes 1s"] * 60)), 2, "too long"),
+    (("--journey", "eyes 3s, fur 3s", "--fade", "-1"), 2, "--fade"),
+    (("--journey", "eyes 3s, fur 3s", "--fade", "nan"), 2, "--fade"),
+    (("--journey", "eyes 3s, fur 3s", "--fade", "4"), 2, "a fade of 4 s is longer than"),
+    (("--journey", "eyes 3s", "--fade", "1"), 2, "--fade is for a journey"),
+    (("--fade", "1"), 2, "--fade is for a journey"),
     (("--codec", "theora"), 2, "h264"),
     (("--codec", ""), 2, "h264"),
     (("--crf", "99"), 2, "99"),

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from dreamer.core import tone, zoom
+from dreamer.core.camera import motion
 from dreamer.core.tone import Tone
-from dreamer.core.zoom import Camera
 
 SIZE = (90, 140)
 CANVAS = zoom.canvas_size(SIZE)
@@ -24,7 +24,7 @@ def test_a_tone_is_reached_and_kept_over_hundreds_of_keyframes(picture):
     faded = 0.8 + 0.05 * picture
     now = faded
     for _ in range(300):
-        now = zoom.begin(tone.steady(now, wanted, 0.4), zoom.view(Camera(angle=0.2), 1, SIZE))
+        now = zoom.begin(tone.steady(now, wanted, 0.4), zoom.view(motion(0, 1, 0.2), SIZE))
         grain = torch.randn(now.shape, generator=torch.Generator().manual_seed(_))
         now = (now + 0.05 * grain).clamp(0, 1)
     found = tone.tone(tone.steady(now, wanted, 0.4))

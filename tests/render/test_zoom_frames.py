@@ -12,7 +12,7 @@ from dreamer.core.zoom import MARGIN, canvas_size
 from dreamer.errors import NetworkError
 from dreamer.networks import network
 from dreamer.render import film_plan, zoom
-from dreamer.render.film_plan import Stretch
+from dreamer.render.journeys import CameraKey, Stretch
 from dreamer.render.look import Request
 from dreamer.render.zoom import Keyframes, frames, frames_ready
 
@@ -74,16 +74,20 @@ def steps(pictures: list[torch.Tensor]) -> list[float]:
     return [float((after - before).abs().mean()) for before, after in pairs]
 
 
+PATH = (
+    CameraKey(0, 1.5, 30.0, (0.2, 0.3)),
+    CameraKey(1.2, 3.0, -40.0, (0.9, 0.6), "linear"),
+    CameraKey(2.0, 2.0, 0.0, (0.5, 0.5)),
+)
+JOURNEY = Stretch("textures", 1.5), Stretch("eyes", 1.5)
 MOTIONS = [
     {},
     {"rotate": 40.0},
     {"centre": (0.2, 0.7)},
     {"speed": 3.0, "rotate": -20.0, "centre": (1.0, 0.0)},
     {"photo": None},
-    {
-        "journey": (Stretch("textures", 1.5), Stretch("eyes", 1.5)),
-        "seconds": None,
-    },
+    {"journey": JOURNEY, "seconds": None},
+    {"path": PATH},
 ]
 
 
@@ -96,7 +100,7 @@ def test_no_frame_jumps_least_of_all_where_a_keyframe_takes_over(make, motion):
     boundaries = [
         index
         for index in range(1, len(found) - 1)
-        if int(recipe.depth(index) + 1e-9) != int(recipe.depth(index + 1) + 1e-9)
+        if recipe.outer(index) != recipe.outer(index + 1)
     ]
     assert len(boundaries) >= recipe.keyframes - 2
     for index in boundaries:
@@ -105,9 +109,10 @@ def test_no_frame_jumps_least_of_all_where_a_keyframe_takes_over(make, motion):
         assert after <= 1.6 * before + 0.5
 
 
+@pytest.mark.parametrize("path", [(), PATH], ids=["steady", "path"])
 @pytest.mark.parametrize("outward", [False, True])
-def test_the_end_of_a_loop_flows_into_its_beginning(make, outward):
-    pictures = shown(make(loop=True, outward=outward, seconds=4.0))
+def test_the_end_of_a_loop_flows_into_its_beginning(make, outward, path):
+    pictures = shown(make(loop=True, outward=outward, seconds=4.0, path=path))
     found = steps([*pictures, pictures[0], pictures[1]])
     last = len(pictures) - 1
     assert found[last] <= 1.5 * max(found[last - 1], found[last + 1])
@@ -119,7 +124,11 @@ def test_a_film_that_does_not_loop_does_not_end_where_it_began(make):
     assert (pictures[-1] - pictures[0]).abs().mean() > 2 * max(steps(pictures))
 
 
-@pytest.mark.parametrize("motion", [{}, {"ease": True}, {"rotate": 30.0, "seconds": 2.9}], ids=str)
+@pytest.mark.parametrize(
+    "motion",
+    [{}, {"ease": True}, {"rotate": 30.0, "seconds": 2.9}, {"path": PATH}],
+    ids=str,
+)
 def test_outward_is_inward_backwards_to_the_byte(make, motion):
     assert data(make(outward=True, **motion)) == data(make(**motion))[::-1]
 
@@ -172,6 +181,45 @@ def test_another_seed_makes_another_film_and_every_keyframe_has_a_seed_of_its_ow
     }
 
 
+def test_a_path_of_keys_that_are_all_alike_is_the_camera_of_the_flags(make):
+    flags = make(speed=3.0, rotate=-20.0, centre=(0.8, 0.3))
+    key = CameraKey(0.0, 3.0, -20.0, (0.8, 0.3))
+    assert make(path=(key,)) is flags  # the very recipe
+    alike = make(path=(key, replace(key, at=1.1, ease="linear"), replace(key, at=2.0)))
+    assert alike.recipe.hash != flags.recipe.hash
+    for one, two in zip(shown(alike), shown(flags), strict=True):
+        assert (one - two).abs().max() <= 1
+
+
+def test_a_path_that_is_gone_on_with_in_the_middle_is_the_same_film(make, tmp_path):
+    whole = make(path=PATH, journey=JOURNEY, seconds=None)
+    for number in range(whole.recipe.keyframes):
+        some = Keyframes(whole.recipe, tmp_path, whole.photo, whole.network)
+        assert some.kept() == number
+        assert some.make(number)
+        assert some.path(number).read_bytes() == whole.path(number).read_bytes()
+    assert data(some) == data(whole)
+
+
+def test_in_a_fade_keyframes_are_other_than_with_a_cut(make):
+    cut, fading = (make(journey=JOURNEY, seconds=None, fade=fade, speed=2.5) for fade in (0.0, 1.5))
+    names = [cut.path(number).name for number in range(cut.recipe.keyframes)]
+    same = [(cut.folder / name).read_bytes() == (fading.folder / name).read_bytes()
+            for name in names]  # fmt: skip
+    assert same[0]
+    assert not same[-2]
+
+
+def test_by_feedback_the_camera_follows_its_path(make):
+    path = (CameraKey(0, 2.0, 40.0), CameraKey(0.5, 1.2, -40.0, (0.9, 0.2)))
+    keyframes = make(method="feedback", seconds=1.0, path=path, overrides={"ascent.steps": 0})
+    pictures = shown(keyframes)
+    assert min(steps(pictures)) > 0
+    assert data(keyframes) != data(
+        make(method="feedback", seconds=1.0, overrides={"ascent.steps": 0})
+    )
+
+
 def test_frames_are_the_same_however_many_threads_make_them(make):
     keyframes = make(rotate=15.0)
     before = torch.get_num_threads()
@@ -208,6 +256,8 @@ def test_making_frames_leaves_gradients_as_they_were(make):
         {"loop": True},
         {"loop": True, "outward": True},
         {"loop": True, "speed": 1.3},  # one keyframe
+        {"path": PATH},
+        {"path": (CameraKey(0, 4.0), CameraKey(1.0, 1.0, 20.0), CameraKey(2.5, 1.0))},
     ],
     ids=str,
 )
@@ -257,7 +307,8 @@ def test_keyframes_are_larger_than_frames_and_go_on_from_each_other(make):
     height, width = canvas_size((SIZE[1], SIZE[0]))
     first, second = keyframes.load(0), keyframes.load(1)
     assert first.shape == second.shape == (1, 3, height, width)
-    start = zoom.zoom.begin(first, keyframes.camera, keyframes.size)
+    step = zoom.zoom.view(keyframes.recipe.step(0), keyframes.size)
+    start = zoom.zoom.begin(first, step)
     coarse = (zoom.zoom.smooth(second, 2) - zoom.zoom.smooth(start, 2)).abs().mean()
     fine = (second - start).abs().mean()
     assert 0 < coarse < 0.6 * fine + 0.04
