@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks import batch, films, machine, processes, steps, strength
+from benchmarks import batch, films, machine, processes, steps, strength, video
 from benchmarks.rows import Row, table
 
 PARTS = {
@@ -17,6 +17,7 @@ PARTS = {
     "strength": strength.measure,
     "batch": batch.measure,
     "films": films.measure,
+    "video": video.measure,
 }
 
 

@@ -8,7 +8,18 @@ from typing import Annotated
 import typer
 
 from dreamer import __version__
-from dreamer.cli import batch, doctor, dream, inspect, layers, networks, presets, watch, zoom
+from dreamer.cli import (
+    batch,
+    doctor,
+    dream,
+    inspect,
+    layers,
+    networks,
+    presets,
+    video,
+    watch,
+    zoom,
+)
 from dreamer.cli.console import run_guarded
 
 app = typer.Typer(
@@ -22,6 +33,7 @@ app.command("dream")(dream.dream)
 app.command("batch")(batch.batch)
 app.command("watch")(watch.watch)
 app.command("zoom")(zoom.zoom)
+app.command("video")(video.video)
 app.add_typer(presets.app, name="presets")
 app.add_typer(networks.app, name="networks")
 app.command("layers")(layers.layers)

@@ -1,0 +1,194 @@
+"""A film to make, of whatever kind: where it goes, and the pictures that it is made of."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from dreamer.errors import UsageError
+from dreamer.film.base import FilmRecipe
+from dreamer.film.reading import recipe_in
+from dreamer.media import files, films, formats
+from dreamer.media.filmmaking import RECIPE_BYTES
+from dreamer.media.films import Pace
+from dreamer.render import film_output
+from dreamer.render.look import Look
+
+if TYPE_CHECKING:
+    from dreamer.networks.network import Network
+
+Stop = Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the pictures of a film are.
+
+    Attributes:
+        picture: the one that is dreamed.
+        of: how many there are.
+        work: pixels x steps done of it.
+        whole: pixels x steps it takes.
+    """
+
+    picture: int
+    of: int
+    work: int
+    whole: int
+
+
+OnProgress = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """Where a film goes, and how it is written.
+
+    Attributes:
+        output: the film's file, or a folder of frames.
+        folder: whether it is a folder whatever its suffix.
+        codec: see `dreamer.media.films`; None for the format's own.
+        crf: quality, see `dreamer.media.films`.
+        audio: a file whose sound goes into the film.
+        strip: where to write a contact strip.
+        keep_frames: whether what was dreamed is kept.
+        overwrite: whether a film that exists is replaced.
+        metadata: whether the film is to carry its recipe.
+    """
+
+    output: Path
+    folder: bool = False
+    codec: str | None = None
+    crf: int | None = None
+    audio: Path | None = None
+    strip: Path | None = None
+    keep_frames: bool = False
+    overwrite: bool = False
+    metadata: bool = True
+
+    @property
+    def target(self) -> str:
+        """The output as `dreamer.media.films` takes it."""
+        return os.path.join(self.output, "") if self.folder else os.fspath(self.output)
+
+    @property
+    def work(self) -> Path:
+        """The hidden folder of what is dreamed, beside the film."""
+        name = files.fitting_name(f".{self.output.name}", ".dreamer")
+        return self.output.with_name(name)
+
+
+class Pictures(Protocol):
+    """The pictures that a film is made of: dreamed one after the other, and kept in a folder.
+
+    Each is kept with 8 bits, and what was read back is what the next one is made of: a film that
+    is continued is the same as one that was never interrupted.
+    """
+
+    def kept(self) -> int:
+        """Return how many are there, from the first on."""
+
+    def dream(
+        self, first: int, *, on_progress: OnProgress | None = None, stop: Stop | None = None
+    ) -> Iterator[int]:
+        """Dream them from one on, those before it being there; yields each that is whole.
+
+        It ends before all are there if it is to stop.
+
+        Raises:
+            InputError: what is dreamed on has changed, or cannot be read any more.
+            OutputError: one cannot be kept.
+            DreamerError: as `dreamer.render.still.dream`.
+        """
+
+    def ready(self, kept: int) -> int:
+        """Return how many frames, from the first, can be shown when so many pictures are there."""
+
+    def frames(self, first: int, last: int) -> Iterator[bytes]:
+        """Yield the frames from `first` to before `last` as RGB bytes, rows from the top."""
+
+
+@dataclass(frozen=True)
+class Film:
+    """A film to make, all checks passed.
+
+    Attributes:
+        delivery: where it goes.
+        recipe: every number.
+        look: the network's.
+        fps: frames a second, or None if there is a pace.
+        pace: when each frame is shown, or None if that is at regular times.
+        open: opens its pictures in a folder, with the network.
+        works: how much work each of them is, in pixels x steps.
+        picture: what they are called.
+        kept: whether the file holds this very film already.
+        notes: what the user should know.
+    """
+
+    delivery: Delivery
+    recipe: FilmRecipe
+    look: Look
+    fps: float | None
+    pace: Pace | None
+    open: Callable[[Path, Network], Pictures]
+    works: Sequence[int]
+    picture: str
+    kept: bool
+    notes: tuple[str, ...]
+
+    def time(self, frame: int) -> float:
+        """Return when a frame is first shown, or the film ends, seconds."""
+        if self.pace is not None:
+            return float(self.pace.times[frame])
+        assert self.fps is not None
+        return frame / self.fps
+
+
+def preview(delivery: Delivery) -> Delivery:
+    """Return where the preview of a film goes: beside it, over the one before."""
+    output = delivery.output
+    name = files.fitting_name(output.stem, f"-preview{output.suffix}")
+    beside = output.with_name(name)
+    again = delivery.overwrite or recipe_in(beside) is not None
+    return replace(delivery, output=beside, audio=None, strip=None, overwrite=again)
+
+
+def check(
+    delivery: Delivery, recipe: FilmRecipe, fps: float | None, pace: Pace | None = None
+) -> tuple[bool, tuple[str, ...]]:
+    """Refuse a film that could not be written; return whether it is there, and notes.
+
+    Raises:
+        UsageError: a value that is not valid for its format, or a recipe that is too long.
+        OutputError: it exists with another recipe or encoding, or cannot be written.
+        InputError: the sound.
+    """
+    found = recipe_in(delivery.output) if not delivery.overwrite else None
+    kept = found is not None and (found.hash, found.encoding) == (recipe.hash, recipe.encoding)
+    notes: tuple[str, ...] = ()
+    if not kept:
+        notes = films.check(
+            delivery.target,
+            recipe.size,
+            fps,
+            codec=delivery.codec,
+            crf=delivery.crf,
+            audio=delivery.audio,
+            pace=pace,
+            overwrite=delivery.overwrite or found is not None,
+        )
+        if found is not None:
+            raise film_output.taken(delivery.output, found, recipe)
+        if delivery.metadata and len(recipe.to_json()) > RECIPE_BYTES:
+            raise UsageError(
+                "The journey is too long for its recipe to fit into the film.",
+                "Give it fewer parts, or leave the recipe out with --no-metadata.",
+            )
+    if delivery.strip is not None and not (kept and os.path.lexists(delivery.strip)):
+        if os.path.realpath(delivery.strip) == os.path.realpath(delivery.output):
+            raise UsageError("The film and its strip would be one file.", "Name two.")
+        formats.check_target(delivery.strip, overwrite=delivery.overwrite)
+    return kept, notes

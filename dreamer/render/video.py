@@ -1,0 +1,136 @@
+"""A clip that is dreamed: frame by frame, each on the one before, moved along the flow."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dreamer.core import flow, resampling, video
+from dreamer.film.video import VideoRecipe
+from dreamer.media import clips, files, images
+from dreamer.media.clips import Clip
+from dreamer.networks.network import Network
+from dreamer.recipe import Recipe
+from dreamer.render import devices, still
+from dreamer.render.film_job import OnProgress, Progress, Stop
+from dreamer.render.zoom import keyframe_seed, levels
+
+
+class Frames:
+    """The frames of a film: see `dreamer.render.film_job.Pictures`.
+
+    Args:
+        recipe: the film's.
+        folder: where they are kept.
+        clip: what is dreamed.
+        network: loaded.
+    """
+
+    def __init__(self, recipe: VideoRecipe, folder: Path, clip: Clip, network: Network) -> None:
+        self.recipe = recipe
+        self.folder = folder
+        self.clip = clip
+        self.network = network
+        self._estimator = flow.Estimator()
+
+    def path(self, number: int) -> Path:
+        """Return where a frame is kept."""
+        return self.folder / f"keyframe-{number:06}.png"
+
+    def kept(self) -> int:
+        """Return how many are there, from the first on."""
+        number = 0
+        while number < self.recipe.frames and self.path(number).exists():
+            number += 1
+        return number
+
+    def load(self, number: int) -> Tensor:
+        """Return a frame that is kept, `(1, 3, H, W)` in 0..1."""
+        return images.load(str(self.path(number))).pixels[None]
+
+    def dream(
+        self, first: int, *, on_progress: OnProgress | None = None, stop: Stop | None = None
+    ) -> Iterator[int]:
+        """Dream the frames from one on, see `Pictures.dream`."""
+        before: Tensor | None = None
+        back = max(0, first - 1)
+        with contextlib.closing(clips.frames(self.clip, back)) as pictures:  # type: ignore[type-var]
+            for number, data in enumerate(pictures, back):
+                with self._computing():
+                    photo = self._photo(data)
+                    if number >= first:
+                        dreamed = self._dream(number, before, photo, on_progress, stop)
+                        if dreamed is None:
+                            return
+                        self._keep(number, dreamed)
+                if number >= first:
+                    yield number
+                before = photo
+
+    def ready(self, kept: int) -> int:
+        """Return how many frames can be shown: those that are there."""
+        return kept
+
+    def frames(self, first: int, last: int) -> Iterator[bytes]:
+        """Yield the frames from `first` to before `last` as RGB bytes, rows from the top."""
+        for number in range(first, last):
+            yield levels(self.load(number))
+
+    @contextlib.contextmanager
+    def _computing(self) -> Iterator[None]:
+        with (
+            devices.threads(self.recipe.whole.threads),
+            devices.memory_guard("{}x{} pixels".format(*self.recipe.size)),
+            torch.inference_mode(False),
+            torch.enable_grad(),
+        ):
+            yield
+
+    def _photo(self, data: bytes) -> Tensor:
+        """Return a frame of the clip at the film's size, `(1, 3, H, W)` in 0..1."""
+        shape = (self.clip.height, self.clip.width, 3)
+        pixels = torch.from_numpy(np.frombuffer(data, np.uint8).reshape(shape).copy())
+        width, height = self.recipe.size
+        photo = pixels.permute(2, 0, 1)[None].float().div_(255)
+        if 0 <= photo.shape[2] - height <= 1 and 0 <= photo.shape[3] - width <= 1:
+            # An odd side that is made even loses a line: no reason to blur all of it.
+            return photo[:, :, :height, :width].contiguous()
+        return resampling.resample(photo, (height, width)).clamp(0, 1)
+
+    def _dream(
+        self,
+        number: int,
+        before: Tensor | None,
+        photo: Tensor,
+        on_progress: OnProgress | None,
+        stop: Stop | None,
+    ) -> Tensor | None:
+        """Return a frame's dream; None if it was to stop."""
+        recipe, start = self._start(number, before, photo)
+        dreamed = start
+        seed = keyframe_seed(recipe.seed, number)
+        for step in still.steps(recipe, start.to(self.network.device), self.network, seed):
+            dreamed = step.picture()
+            if on_progress is not None:
+                on_progress(Progress(number, self.recipe.frames, step.work, recipe.work))
+            if stop is not None and stop():
+                return None
+        return dreamed.cpu()
+
+    def _start(self, number: int, before: Tensor | None, photo: Tensor) -> tuple[Recipe, Tensor]:
+        """Return how a frame is dreamed, and on what."""
+        keep = self.recipe.keep
+        if before is None or keep == 0:
+            return self.recipe.whole, photo
+        start = video.carried(before, self.load(number - 1), photo, keep, self._estimator)
+        return (self.recipe.whole, photo) if start is None else (self.recipe.again, start)
+
+    def _keep(self, number: int, dreamed: Tensor) -> None:
+        data = images.encode(dreamed[0], ".png")
+        with files.replacing(self.path(number)) as stream:
+            stream.write(data)
