@@ -17,10 +17,11 @@ from dreamer.core import tone, zoom
 from dreamer.core.camera import motion
 from dreamer.core.nest import Nest
 from dreamer.film.zoom import FACTOR
-from dreamer.render import film_plan
-from dreamer.render import zoom as render
-from dreamer.render.film_plan import Wanted
+from dreamer.render import zoom_plan
+from dreamer.render.film_job import Delivery
 from dreamer.render.look import Request
+from dreamer.render.zoom import Keyframes
+from dreamer.render.zoom_plan import Wanted
 
 FPS = 30
 SIDE = 512
@@ -41,13 +42,14 @@ def _photo() -> str:
     return str(Path(skimage.data.__file__).parent / "astronaut.png")
 
 
-def _keyframes(folder: Path, count: int, size: tuple[int, int], preset: str) -> render.Keyframes:
+def _keyframes(folder: Path, count: int, size: tuple[int, int], preset: str) -> Keyframes:
     """Dream keyframes of a zoom that doubles every second."""
     request = Request(photo=_photo(), preset=preset)
-    wanted = Wanted(folder / "film.mp4", request, seconds=count, fps=FPS, size=size)
-    film = film_plan.prepare(wanted)
+    wanted = Wanted(Delivery(folder / "film.mp4"), request, seconds=count, fps=FPS, size=size)
+    film = zoom_plan.prepare(wanted)
     folder.mkdir(exist_ok=True)
-    keyframes = render.Keyframes(film.recipe, folder, film.photo, film.look.load_network())
+    keyframes = film.open(folder, film.look.load_network())
+    assert isinstance(keyframes, Keyframes)
     for number in range(min(count, film.recipe.keyframes)):
         keyframes.make(number)
     return keyframes
@@ -64,7 +66,7 @@ def _speed(folder: Path, repeats: int) -> list[Row]:
         dreams.append(time.perf_counter() - began)
     dream = statistics.median(dreams)
     began = time.perf_counter()
-    count = sum(1 for _ in render.frames(keyframes, 0, FPS * 2))
+    count = sum(1 for _ in keyframes.frames(0, FPS * 2))
     frame = (time.perf_counter() - began) / count
     nested = (seconds + 1) * dream + seconds * FPS * frame
     feedback = seconds * FPS * dream
@@ -72,7 +74,7 @@ def _speed(folder: Path, repeats: int) -> list[Row]:
     nest = Nest(large, large.flip(3), _view(1, (1080, 1920), 0.1), (1080, 1920))
     began = time.perf_counter()
     for index in range(12):
-        render.levels(nest.frame(_view(index / 12, (1080, 1920), index / 120)))
+        nest.levels(_view(index / 12, (1080, 1920), index / 120))
     rate = 12 / (time.perf_counter() - began)
     return [
         Row(

@@ -12,8 +12,9 @@ from PIL import Image
 from playwright import sync_api as playwright
 
 import dreamer
-from dreamer.render import film_plan, filming, sheets
+from dreamer.render import making, sheets, zoom_plan
 from dreamer.render.batch.session import Session, Wanted
+from dreamer.render.film_job import Delivery
 from dreamer.render.look import Request
 
 GALLERY = Path(__file__).parent / "gallery"
@@ -59,17 +60,16 @@ def zoom() -> Image.Image:
     """Make a looping zoom, and lay frames of it side by side."""
     with tempfile.TemporaryDirectory() as name:
         strip = Path(name) / "strip.png"
-        wanted = film_plan.Wanted(
-            Path(name) / "zoom.mp4",
+        wanted = zoom_plan.Wanted(
+            Delivery(Path(name) / "zoom.mp4", strip=strip),
             Request(photo="sky", preset="objects", seed=3),
             seconds=7,
             fps=12,
             size=(480, 320),
             rotate=50,
             loop=True,
-            strip=strip,
         )
-        filming.make(film_plan.prepare(wanted))
+        making.make(zoom_plan.prepare(wanted))
         with Image.open(strip) as opened:
             shown = opened.convert("RGB")
     shown.thumbnail((1400, 1400))

@@ -120,11 +120,12 @@ def _make(film: Film) -> bool:
 
     from dreamer.render import making
 
+    works = film.works()
     hidden = console.quiet or console.as_json or not sys.stderr.isatty()
     with (
         StopOnInterrupt(STOPPING) as stop,
         tqdm(
-            total=sum(film.works) / 1e6,
+            total=sum(works) / 1e6,
             disable=hidden,
             leave=False,
             bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}, {remaining} left",
@@ -135,14 +136,14 @@ def _make(film: Film) -> bool:
         def on_progress(progress: Progress) -> None:
             nonlocal before, done
             if before != progress.picture:
-                done = sum(film.works[: progress.picture]) / 1e6
+                done = sum(works[: progress.picture]) / 1e6
                 if before < 0:  # what an earlier run has dreamed took no time now
                     bar.initial = bar.n = done
                 before = progress.picture
                 console.detail(f"{film.picture} {before + 1}/{progress.of}")
             bar.set_description_str(f"{film.picture} {before + 1}/{progress.of}", False)
             share = progress.work / max(1, progress.whole)
-            bar.update(done + share * film.works[before] / 1e6 - bar.n)
+            bar.update(done + share * works[before] / 1e6 - bar.n)
 
         try:
             return making.make(film, on_progress=on_progress, stop=stop)
@@ -157,7 +158,7 @@ def _report(film: Film, seconds: float) -> dict[str, Any]:
         "recipe": recipe.to_dict(),
         "recipe_hash": recipe.hash,
         "frames": recipe.frames,
-        "keyframes": len(film.works),
+        "keyframes": film.pictures,
         "seconds": round(seconds, 3),
         "kept": film.kept,
         "dry_run": False,

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dreamer.cli.console import StopOnInterrupt, console
+from dreamer.cli import filming
+from dreamer.cli.console import console
+from dreamer.cli.filming import FilmOptions
 from dreamer.cli.options import (
     DryRun,
     Json,
@@ -22,16 +21,12 @@ from dreamer.cli.options import (
     complete_preset,
     flattened,
 )
-from dreamer.errors import Interrupted, UsageError
+from dreamer.errors import UsageError
 from dreamer.media.files import fitting_name, shown
 
 if TYPE_CHECKING:
-    from dreamer.render.film_plan import Film
+    from dreamer.render.film_job import Film
     from dreamer.render.journeys import CameraKey, Stretch
-
-STOPPING = "Stopping after this step; what is dreamed is kept, and the film goes on from there."
-GO_ON = "Stopped: run the command again to go on."
-GO_ON_AT_ONCE = "Run the command again to go on from the last picture that was whole."
 
 
 @flattened
@@ -100,18 +95,7 @@ def zoom(
         float | None,
         typer.Option(metavar="SECONDS", help="How long a journey's looks cross-fade; 0 cuts."),
     ] = None,
-    codec: Annotated[str | None, typer.Option(help="Another one of the format's codecs.")] = None,
-    crf: Annotated[int | None, typer.Option(help="Quality: less is better and larger.")] = None,
-    audio: Annotated[str | None, typer.Option(metavar="FILE", help="Sound for the film.")] = None,
-    strip: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Write a contact strip of it as well.")
-    ] = None,
-    preview: Annotated[
-        bool, typer.Option("--preview", metavar="", help="Make a small one first.")
-    ] = False,
-    keep_frames: Annotated[
-        bool, typer.Option("--keep-frames", metavar="", help="Keep the pictures it is made of.")
-    ] = False,
+    film_options: FilmOptions = FilmOptions(),  # noqa: B008 - frozen
     how: LookOptions = LookOptions(),  # noqa: B008 - frozen
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
@@ -124,28 +108,23 @@ def zoom(
     Run it again to go on where it was stopped. The path of the film is the last thing on stdout.
     """
     console.setup("zoom", as_json=as_json, quiet=quiet, verbose=verbose)
-    if output == "":
-        raise UsageError("-o is empty.", "Name a film.")
-    if output == "-":
-        raise UsageError("A film cannot be written to stdout.", "Name a file with -o.")
     if direction not in ("in", "out"):
         raise UsageError(f"'{direction}' is no direction.", "It can be in or out.")
     if method not in ("nested", "feedback"):
         raise UsageError(f"'{method}' is no method.", "It can be nested or feedback.")
     request, _ = how.request(*(() if preset is None else (preset,)), overwrite=overwrite)
-    from dreamer.render import film_plan, filming
+    from dreamer.render import zoom_plan
 
     looks, keys = _script(journey, path)
     if output is None:
         stem = "sky" if photo is None else Path(photo).stem
         output = str(Path("outputs") / fitting_name(stem, "-zoom.mp4"))
-    wanted = film_plan.Wanted(
-        output=Path(output),
-        folder=output.endswith(os.sep),
+    wanted = zoom_plan.Wanted(
+        delivery=film_options.delivery(output, overwrite=overwrite, metadata=request.metadata),
         request=replace(request, photo=photo),
         seconds=seconds,
         fps=fps,
-        size=None if size is None else film_plan.parse_size(size),
+        size=None if size is None else zoom_plan.parse_size(size),
         speed=speed,
         rotate=rotate,
         centre=None if center is None else _centre(center),
@@ -156,76 +135,15 @@ def zoom(
         method="feedback" if method == "feedback" else "nested",
         journey=looks,
         fade=fade,
-        codec=codec,
-        crf=crf,
-        audio=None if audio is None else Path(audio),
-        strip=None if strip is None else Path(strip),
-        keep_frames=keep_frames,
-        overwrite=overwrite,
     )
-    film = film_plan.prepare(wanted)
-    for note in film.notes:
-        console.say(f"Note: {note}.")
-    if dry_run:
-        console.finish(_report(film, 0.0) | {"dry_run": True}, _described(film))
-        return 0
-    if film.kept:
-        filming.make(film)
-        console.say("It is there already, with this very recipe: kept.")
-        console.finish(_report(film, 0.0), output)
-        return 0
-    console.detail(_described(film))
-    began = time.perf_counter()
-    whole = True
-    if preview:
-        small = film_plan.prepare(film_plan.preview(wanted, film.recipe.size))
-        whole = _make(small)
-        if whole:
-            console.say(f"The preview: {shown(small.wanted.output)}")
-    whole = whole and _make(film)
-    report = _report(film, time.perf_counter() - began)
-    if not whole:
-        console.say(GO_ON)
-        console.finish(report, "", status="partial")
-        return Interrupted.exit_code
-    console.finish(report, output)
-    return 0
+    film = zoom_plan.prepare(wanted)
 
+    def preview() -> Film:
+        return zoom_plan.prepare(zoom_plan.preview(wanted, film.recipe.size))
 
-def _make(film: Film) -> bool:
-    """Make it, with a bar that counts pixels x steps of the keyframes."""
-    from tqdm import tqdm
-
-    from dreamer.render import filming
-
-    recipe = film.recipe
-    works = [recipe.recipe_at(number).work / 1e6 for number in range(recipe.keyframes)]
-    hidden = console.quiet or console.as_json or not sys.stderr.isatty()
-    with (
-        StopOnInterrupt(STOPPING) as stop,
-        tqdm(
-            total=sum(works),
-            disable=hidden,
-            leave=False,
-            bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}, {remaining} left",
-        ) as bar,
-    ):
-        before = -1
-
-        def on_progress(progress: Any) -> None:
-            nonlocal before
-            if before < 0:  # what an earlier run has dreamed took no time now
-                bar.initial = bar.n = sum(works[: progress.keyframe])
-            if before != progress.keyframe:
-                before = progress.keyframe
-                console.detail(f"keyframe {before + 1}/{progress.of}")
-            bar.set_description_str(f"keyframe {before + 1}/{progress.of}", False)
-            bar.update(sum(works[:before]) + progress.work / 1e6 - bar.n)
-
-        try:
-            return filming.make(film, on_progress=on_progress, stop=stop)
-        except KeyboardInterrupt:
-            raise Interrupted("Interrupted.", GO_ON_AT_ONCE) from None
+    return filming.deliver(
+        film, _described(film), preview=preview if film_options.preview else None, dry_run=dry_run
+    )
 
 
 def _script(
@@ -260,7 +178,10 @@ def _centre(text: str) -> tuple[float, float]:
 
 def _described(film: Film) -> str:
     """Say in a few lines what will be done."""
+    from dreamer.film.zoom import ZoomRecipe
+
     recipe = film.recipe
+    assert isinstance(recipe, ZoomRecipe)
     first = recipe.stretches[0].recipe
     width, height = recipe.size
     lines = (
@@ -268,21 +189,6 @@ def _described(film: Film) -> str:
         ("looks", ", ".join(stretch.recipe.preset for stretch in recipe.stretches)),
         ("film", f"{width}x{height}, {recipe.frames} frames at {recipe.fps:g} a second"),
         ("dreams", f"{recipe.keyframes} of {first.size[0]}x{first.size[1]}"),
-        ("output", shown(film.wanted.output)),
+        ("output", shown(film.delivery.output)),
     )
     return "\n".join(f"{name:8} {value}" for name, value in lines)
-
-
-def _report(film: Film, seconds: float) -> dict[str, Any]:
-    recipe = film.recipe
-    return {
-        "output": str(film.wanted.output),
-        "recipe": recipe.to_dict(),
-        "recipe_hash": recipe.hash,
-        "frames": recipe.frames,
-        "keyframes": recipe.keyframes,
-        "seconds": round(seconds, 3),
-        "kept": film.kept,
-        "dry_run": False,
-        "notes": list(film.notes),
-    }

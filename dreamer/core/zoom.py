@@ -90,35 +90,13 @@ def sampled(keyframe: Tensor, grid: Tensor) -> Tensor:
     return seen.clamp_(0, 1)
 
 
-Box = tuple[int, int, int, int]
-"""Top, left, bottom and right of a part of a frame, px."""
-
-
-def grid(places: Tensor, size: tuple[int, int], reach: float, box: Box | None = None) -> Tensor:
-    """Return the places that the pixels of a result, or of a box in it, see: `(1, h, w, 2)`."""
+def grid(places: Tensor, size: tuple[int, int], reach: float) -> Tensor:
+    """Return the places that the pixels of a result see: `(1, h, w, 2)`."""
     height, width = size
-    top, left, bottom, right = box or (0, 0, height, width)
     (xx, xy, x0), (yx, yy, y0) = places.tolist()
-    across = ((torch.arange(left, right) * 2 + 1) / width - 1) * reach
-    down = ((torch.arange(top, bottom) * 2 + 1) / height - 1)[:, None] * reach
+    across = ((torch.arange(width) * 2 + 1) / width - 1) * reach
+    down = ((torch.arange(height) * 2 + 1) / height - 1)[:, None] * reach
     return torch.stack([xx * across + (xy * down + x0), yx * across + (yy * down + y0)], -1)[None]
-
-
-def box(places: Tensor, size: tuple[int, int]) -> Box:
-    """Return the part of a frame in which a whole keyframe is seen, with its margin."""
-    back = inverse(places)
-    corners = back.new_tensor([[x, y] for x in (-MARGIN, MARGIN) for y in (-MARGIN, MARGIN)])
-    seen = back[:, :2] @ corners.T + back[:, 2:]
-    (left, right), (top, bottom) = (
-        (float(seen[axis].amin()), float(seen[axis].amax())) for axis in (0, 1)
-    )
-    height, width = size
-    return (
-        max(0, math.floor((top + 1) / 2 * height)),
-        max(0, math.floor((left + 1) / 2 * width)),
-        min(height, math.ceil((bottom + 1) / 2 * height)),
-        min(width, math.ceil((right + 1) / 2 * width)),
-    )
 
 
 def canvas_size(size: tuple[int, int]) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from dreamer.errors import UsageError
-from dreamer.film.base import FilmRecipe
+from dreamer.film.base import Encoding, FilmRecipe
 from dreamer.film.reading import recipe_in
 from dreamer.media import files, films, formats
 from dreamer.media.filmmaking import RECIPE_BYTES
@@ -74,6 +74,15 @@ class Delivery:
         """The output as `dreamer.media.films` takes it."""
         return os.path.join(self.output, "") if self.folder else os.fspath(self.output)
 
+    def encoding(self) -> Encoding:
+        """Return how it is to be written, with what its format does unless told otherwise.
+
+        Raises:
+            UsageError: its suffix is none of a film's.
+            InputError: the file of the sound has none, or cannot be read.
+        """
+        return film_output.encoding(self.target, self.codec, self.crf, self.audio)
+
     @property
     def work(self) -> Path:
         """The hidden folder of what is dreamed, beside the film."""
@@ -122,7 +131,8 @@ class Film:
         fps: frames a second, or None if there is a pace.
         pace: when each frame is shown, or None if that is at regular times.
         open: opens its pictures in a folder, with the network.
-        works: how much work each of them is, in pixels x steps.
+        pictures: how many they are.
+        works: tells how much work each of them is, in pixels x steps.
         picture: what they are called.
         kept: whether the file holds this very film already.
         notes: what the user should know.
@@ -134,7 +144,8 @@ class Film:
     fps: float | None
     pace: Pace | None
     open: Callable[[Path, Network], Pictures]
-    works: Sequence[int]
+    pictures: int
+    works: Callable[[], Sequence[int]]
     picture: str
     kept: bool
     notes: tuple[str, ...]
@@ -174,18 +185,18 @@ def check(
             delivery.target,
             recipe.size,
             fps,
+            pace=pace,
             codec=delivery.codec,
             crf=delivery.crf,
             audio=delivery.audio,
-            pace=pace,
             overwrite=delivery.overwrite or found is not None,
         )
         if found is not None:
             raise film_output.taken(delivery.output, found, recipe)
         if delivery.metadata and len(recipe.to_json()) > RECIPE_BYTES:
             raise UsageError(
-                "The journey is too long for its recipe to fit into the film.",
-                "Give it fewer parts, or leave the recipe out with --no-metadata.",
+                "The recipe is too long to fit into the film.",
+                "Give a journey fewer parts, or leave the recipe out with --no-metadata.",
             )
     if delivery.strip is not None and not (kept and os.path.lexists(delivery.strip)):
         if os.path.realpath(delivery.strip) == os.path.realpath(delivery.output):

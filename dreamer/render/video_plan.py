@@ -7,13 +7,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dreamer.errors import UsageError
+from dreamer.film.base import Encoding
 from dreamer.film.video import MOST_KEPT, VideoRecipe
 from dreamer.media import clips, files, films, reading
 from dreamer.media.clips import Clip
 from dreamer.media.films import Pace
 from dreamer.networks.network import Network
 from dreamer.recipe import Origin
-from dreamer.render import film_job, film_output
+from dreamer.render import film_job
 from dreamer.render.film_job import Delivery, Film, Pictures
 from dreamer.render.look import Look, Request, look
 
@@ -74,10 +75,10 @@ def prepare(wanted: Wanted) -> Film:
     origin = Origin(name=files.text(wanted.clip.name), sha256=files.sha256(wanted.clip))
     delivery, pace, more = _sounding(wanted, clip)
     notes += more
-    recipe = _recipe(wanted, clip, how, origin, size, delivery)
+    recipe = _recipe(wanted, clip, how, origin, size, delivery.encoding())
     kept, more = film_job.check(delivery, recipe, None, pace)
 
-    beside = BESIDE * size[0] * size[1] if recipe.keep else 0
+    again = recipe.again.work + BESIDE * size[0] * size[1] if recipe.keep else recipe.whole.work
 
     def opened(folder: Path, network: Network) -> Pictures:
         from dreamer.render.video import Frames
@@ -91,7 +92,8 @@ def prepare(wanted: Wanted) -> Film:
         fps=None,
         pace=pace,
         open=opened,
-        works=[recipe.whole.work] + [recipe.again.work + beside] * (clip.frames - 1),
+        pictures=clip.frames,
+        works=lambda: [recipe.whole.work] + [again] * (clip.frames - 1),
         picture="frame",
         kept=kept,
         notes=how.notes + clip.notes + notes + more,
@@ -163,7 +165,7 @@ def _recipe(
     how: Look,
     origin: Origin,
     size: tuple[int, int],
-    delivery: Delivery,
+    encoding: Encoding,
 ) -> VideoRecipe:
     whole = how.recipe(origin, size)
     keep = min(wanted.steadiness, MOST_KEPT)
@@ -179,9 +181,7 @@ def _recipe(
         steadiness=float(wanted.steadiness),
         whole=whole,
         again=again,
-        encoding=film_output.encoding(
-            delivery.target, delivery.codec, delivery.crf, delivery.audio
-        ),
+        encoding=encoding,
     )
 
 

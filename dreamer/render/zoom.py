@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -22,35 +21,14 @@ from dreamer.media.images import Photo
 from dreamer.networks.network import Network
 from dreamer.recipe import Recipe
 from dreamer.render import devices, still
+from dreamer.render.film_job import OnProgress, Progress, Stop
 
 IMPLANTED = 5
 """How many doublings before its end a loop shows its beginning, small, in the middle."""
 
-Stop = Callable[[], bool]
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far the keyframes are.
-
-    Attributes:
-        keyframe: the one that is dreamed.
-        of: how many there are.
-        work: pixels x steps done of it.
-        whole: pixels x steps it takes.
-    """
-
-    keyframe: int
-    of: int
-    work: int
-    whole: int
-
 
 class Keyframes:
-    """The keyframes of a film, dreamed one after the other and kept in a folder.
-
-    Each is kept as a picture of 8 bits, and what was read back is what the next one is made of:
-    a film that is continued is the same as one that was never interrupted.
+    """The keyframes of a zoom: see `dreamer.render.film_job.Pictures`.
 
     Args:
         recipe: the film's.
@@ -91,7 +69,7 @@ class Keyframes:
         self,
         number: int,
         *,
-        on_progress: Callable[[Progress], None] | None = None,
+        on_progress: OnProgress | None = None,
         stop: Stop | None = None,
     ) -> bool:
         """Dream a keyframe, the ones before it being there; returns whether it is whole.
@@ -117,6 +95,28 @@ class Keyframes:
         with files.replacing(self.path(number)) as stream:
             stream.write(data)
         return True
+
+    def dream(
+        self, first: int, *, on_progress: OnProgress | None = None, stop: Stop | None = None
+    ) -> Iterator[int]:
+        """Dream the keyframes from one on, see `Pictures.dream`."""
+        for number in range(first, self.recipe.keyframes):
+            if not self.make(number, on_progress=on_progress, stop=stop):
+                return
+            yield number
+
+    def ready(self, kept: int) -> int:
+        """Return how many frames, from the first, can be shown when so many keyframes are there."""
+        return frames_ready(self.recipe, kept)
+
+    def frames(self, first: int, last: int) -> Iterator[bytes]:
+        """Yield the frames from `first` to before `last` as RGB bytes; what they need is there."""
+        nest: tuple[int, Nest] | None = None
+        for number in range(first, last):
+            outer = self.recipe.outer(number)
+            if nest is None or nest[0] != outer:
+                nest = outer, self.nest(outer)
+            yield nest[1].levels(self._view(self.recipe.places(number)))
 
     def nest(self, number: int) -> Nest:
         """Return a keyframe with the one inside it, if it shows one."""
@@ -167,7 +167,7 @@ class Keyframes:
         number: int,
         recipe: Recipe,
         start: Tensor,
-        on_progress: Callable[[Progress], None] | None,
+        on_progress: OnProgress | None,
         stop: Stop | None,
     ) -> Tensor | None:
         seed = keyframe_seed(recipe.seed, number)
@@ -186,19 +186,6 @@ def keyframe_seed(seed: int, number: int) -> int:
         return seed
     digest = hashlib.sha256(f"{seed}/keyframe {number}".encode()).digest()
     return int.from_bytes(digest[:7], "big")
-
-
-def frames(keyframes: Keyframes, first: int, last: int) -> Iterator[bytes]:
-    """Yield the frames from `first` to before `last` as RGB bytes; what they need is there."""
-    recipe = keyframes.recipe
-    nest: tuple[int, Nest] | None = None
-    for number in range(first, last):
-        outer = recipe.outer(number)
-        with torch.inference_mode():
-            if nest is None or nest[0] != outer:
-                nest = outer, keyframes.nest(outer)
-            pixels = levels(keyframes.frame(nest[1], number))
-        yield pixels
 
 
 def levels(frame: Tensor) -> bytes:

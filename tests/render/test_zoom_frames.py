@@ -11,10 +11,11 @@ from dreamer.core import ascent
 from dreamer.core.zoom import MARGIN, canvas_size
 from dreamer.errors import NetworkError
 from dreamer.networks import network
-from dreamer.render import film_plan, zoom
+from dreamer.render import zoom, zoom_plan
+from dreamer.render.film_job import Delivery
 from dreamer.render.journeys import CameraKey, Stretch
 from dreamer.render.look import Request
-from dreamer.render.zoom import Keyframes, frames, frames_ready
+from dreamer.render.zoom import Keyframes, frames_ready
 
 SIZE = (96, 64)
 TINY = {"ascent.steps": 1, "octaves.count": 1}
@@ -42,11 +43,11 @@ def make(net, tmp_path_factory, astronaut):
         folder = tmp_path_factory.mktemp("film")
         overrides = {**TINY, **wanted.pop("overrides", {})}
         request = Request(photo=photo, network=net, overrides=overrides, threads=1)
-        values = {"seconds": 3.0, "fps": 8.0, "size": SIZE, "output": folder / "a.mp4"}
-        film = film_plan.prepare(film_plan.Wanted(request=request, **{**values, **wanted}))
+        values = {"seconds": 3.0, "fps": 8.0, "size": SIZE, "delivery": Delivery(folder / "a.mp4")}
+        film = zoom_plan.prepare(zoom_plan.Wanted(request=request, **{**values, **wanted}))
         found = made.get(film.recipe.hash)
         if found is None or anew:
-            keyframes = Keyframes(film.recipe, folder, film.photo, net)
+            keyframes = film.open(folder, net)
             for number in range(film.recipe.keyframes):
                 assert keyframes.make(number)
             made[film.recipe.hash] = found = keyframes
@@ -60,12 +61,12 @@ def shown(keyframes: Keyframes) -> list[torch.Tensor]:
     width, height = keyframes.recipe.size
     return [
         torch.frombuffer(bytearray(data), dtype=torch.uint8).view(height, width, 3).float()
-        for data in frames(keyframes, 0, keyframes.recipe.frames)
+        for data in keyframes.frames(0, keyframes.recipe.frames)
     ]
 
 
 def data(keyframes: Keyframes) -> list[bytes]:
-    return list(frames(keyframes, 0, keyframes.recipe.frames))
+    return list(keyframes.frames(0, keyframes.recipe.frames))
 
 
 def steps(pictures: list[torch.Tensor]) -> list[float]:
@@ -237,11 +238,11 @@ def test_frames_are_the_same_from_wherever_they_begin(make):
     keyframes = make(rotate=15.0)
     whole = data(keyframes)
     for first in (1, 7, 8, 9, 23):
-        assert list(frames(keyframes, first, len(whole))) == whole[first:]
+        assert list(keyframes.frames(first, len(whole))) == whole[first:]
 
 
 def test_making_frames_leaves_gradients_as_they_were(make):
-    passing = frames(make(), 0, 3)
+    passing = make().frames(0, 3)
     next(passing)
     assert not torch.is_inference_mode_enabled()
 
@@ -270,7 +271,7 @@ def test_what_is_promised_needs_no_keyframe_that_is_not_there(make, motion, tmp_
         assert some.kept() == number
         upto = frames_ready(whole.recipe, number)
         assert upto >= before
-        assert list(frames(some, before, upto)) == wanted[before:upto]
+        assert list(some.frames(before, upto)) == wanted[before:upto]
         before = upto
         some.path(number).write_bytes(whole.path(number).read_bytes())
     assert frames_ready(whole.recipe, some.kept()) == whole.recipe.frames
@@ -296,7 +297,7 @@ def test_a_keyframe_that_is_stopped_is_not_kept(make, tmp_path):
     told = []
     assert not some.make(0, on_progress=told.append, stop=lambda: True)
     assert list(tmp_path.iterdir()) == []
-    assert [(progress.keyframe, progress.of) for progress in told] == [(0, 4)]
+    assert [(progress.picture, progress.of) for progress in told] == [(0, 4)]
     assert told[0].work == told[0].whole == whole.recipe.recipe_at(0).work
     assert some.make(0)
     assert some.path(0).read_bytes() == whole.path(0).read_bytes()

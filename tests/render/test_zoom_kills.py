@@ -26,7 +26,7 @@ random_moment = random.Random(4)
 
 # Each is a process of its own, forked from one that has imported what takes seconds to import.
 server = multiprocessing.get_context("forkserver")
-server.set_forkserver_preload(["dreamer.cli", "dreamer.render.filming", "torch", "tqdm"])
+server.set_forkserver_preload(["dreamer.cli", "dreamer.render.making", "torch", "tqdm"])
 
 
 @pytest.fixture(scope="module", autouse=True)

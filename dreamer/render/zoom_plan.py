@@ -1,6 +1,5 @@
-"""What film was asked for: all checks, and the recipe; no work."""
+"""What zoom was asked for: all checks, and the recipe; no work."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -8,18 +7,18 @@ from typing import Literal
 
 from dreamer.core import zoom as geometry
 from dreamer.errors import InputError, UsageError
-from dreamer.film.reading import recipe_in
 from dreamer.film.zoom import ZoomRecipe
-from dreamer.media import files, films, formats, images, reading
-from dreamer.media.filmmaking import RECIPE_BYTES
-from dreamer.media.images import Photo
+from dreamer.media import files, films, images, reading
+from dreamer.networks.network import Network
 from dreamer.recipe import Origin, Start
-from dreamer.render import camera_plan, film_output
+from dreamer.render import camera_plan, film_job
+from dreamer.render.film_job import Delivery, Film, Pictures
 from dreamer.render.job import DEFAULT_SIZE, MADE
 from dreamer.render.journeys import LONGEST_FILM, SPEEDS, TURNS, CameraKey, Stretch
 from dreamer.render.look import Look, Request
 from dreamer.render.stretches import looks as looks_of
 from dreamer.render.stretches import stretches
+from dreamer.render.zoom import Keyframes
 
 NAMED_SIZES = {"720p": (1280, 720), "1080p": (1920, 1080), "4k": (3840, 2160)}
 LONGEST = 1280
@@ -32,8 +31,7 @@ class Wanted:
     """What was asked for.
 
     Attributes:
-        output: the film's file, or a folder of frames.
-        folder: whether it is a folder whatever its suffix.
+        delivery: where it goes.
         request: the photo and how to dream; its size and output are not used.
         seconds: the film's length; None for the journey's, or ten.
         fps: frames a second.
@@ -48,15 +46,9 @@ class Wanted:
         method: nested or feedback, see `ZoomRecipe`.
         journey: the looks, in their order.
         fade: seconds of the cross-fades that the journey does not say itself.
-        codec: see `films`; None for the format's own.
-        crf: quality, see `films`.
-        audio: a file whose sound goes into the film.
-        strip: where to write a contact strip.
-        keep_frames: whether what was dreamed is kept.
-        overwrite: whether a film that exists is replaced.
     """
 
-    output: Path
+    delivery: Delivery
     request: Request = field(default_factory=Request)
     seconds: float | None = None
     fps: float = 30.0
@@ -71,41 +63,6 @@ class Wanted:
     method: Literal["nested", "feedback"] = "nested"
     journey: Sequence[Stretch] = ()
     fade: float | None = None
-    codec: str | None = None
-    crf: int | None = None
-    audio: Path | None = None
-    strip: Path | None = None
-    keep_frames: bool = False
-    overwrite: bool = False
-    folder: bool = False
-
-    @property
-    def target(self) -> str:
-        """The output as `films` takes it."""
-        return os.path.join(self.output, "") if self.folder else os.fspath(self.output)
-
-
-@dataclass(frozen=True)
-class Film:
-    """A film to make, all checks passed.
-
-    Attributes:
-        wanted: what was asked for.
-        recipe: every number.
-        photo: what it starts from, or None if the recipe makes it itself.
-        look: the network's.
-        kept: whether the file holds this very film already.
-        work: the hidden folder of what is dreamed.
-        notes: what the user should know.
-    """
-
-    wanted: Wanted
-    recipe: ZoomRecipe
-    photo: Photo | None
-    look: Look
-    kept: bool
-    work: Path
-    notes: tuple[str, ...]
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -141,7 +98,7 @@ def prepare(wanted: Wanted) -> Film:
     looks = looks_of(wanted.request, wanted.journey)
     source, start = _source(wanted.request)
     own = reading.probe(source) if source is not None else DEFAULT_SIZE
-    size = wanted.size or _film_size(own, films.by_suffix(wanted.target).even)
+    size = wanted.size or _film_size(own, films.by_suffix(wanted.delivery.target).even)
     canvas = geometry.canvas_size((size[1], size[0]))
     looks[0].row.check_size(canvas[1], canvas[0], f"A film of {size[0]}x{size[1]} pixels")
     looks = [looks[0].placed(), *looks[1:]]
@@ -152,37 +109,30 @@ def prepare(wanted: Wanted) -> Film:
         origin = Origin(name=files.text(photo.name), sha256=photo.sha256)
     recipe, notes = _recipe(wanted, looks, origin, size, (canvas[1], canvas[0]))
     notes = looks[0].notes + (photo.notes if photo is not None else ()) + notes
-    found = recipe_in(wanted.output) if not wanted.overwrite else None
-    kept = found is not None and (found.hash, found.encoding) == (recipe.hash, recipe.encoding)
-    if not kept:
-        notes += films.check(
-            wanted.target,
-            size,
-            wanted.fps,
-            codec=wanted.codec,
-            crf=wanted.crf,
-            audio=wanted.audio,
-            overwrite=wanted.overwrite or found is not None,
-        )
-        if found is not None:
-            raise film_output.taken(wanted.output, found, recipe)
-        if wanted.request.metadata and len(recipe.to_json()) > RECIPE_BYTES:
-            raise UsageError(
-                "The journey is too long for its recipe to fit into the film.",
-                "Give it fewer parts, or leave the recipe out with --no-metadata.",
-            )
-    if wanted.strip is not None and not (kept and os.path.lexists(wanted.strip)):
-        if os.path.realpath(wanted.strip) == os.path.realpath(wanted.output):
-            raise UsageError("The film and its strip would be one file.", "Name two.")
-        formats.check_target(wanted.strip, overwrite=wanted.overwrite)
-    work = wanted.output.with_name(files.fitting_name(f".{wanted.output.name}", ".dreamer"))
-    return Film(wanted, recipe, photo, looks[0], kept, work, notes)
+    kept, more = film_job.check(wanted.delivery, recipe, wanted.fps)
+
+    def opened(folder: Path, network: Network) -> Pictures:
+        return Keyframes(recipe, folder, photo, network)
+
+    return Film(
+        delivery=wanted.delivery,
+        recipe=recipe,
+        look=looks[0],
+        fps=wanted.fps,
+        pace=None,
+        open=opened,
+        pictures=recipe.keyframes,
+        works=lambda: [recipe.recipe_at(number).work for number in range(recipe.keyframes)],
+        picture="keyframe" if recipe.method == "nested" else "frame",
+        kept=kept,
+        notes=notes + more,
+    )
 
 
 def _check(wanted: Wanted) -> None:
     if wanted.request.output is not None or wanted.request.size is not None:
         raise UsageError("A film has a size and a file of its own.", "Give them to the film.")
-    films.by_suffix(wanted.target)
+    films.by_suffix(wanted.delivery.target)
     moving = (
         ("--speed", wanted.speed, *SPEEDS),
         ("--rotate", wanted.rotate, -TURNS, TURNS),
@@ -270,7 +220,7 @@ def _recipe(
         outward=wanted.outward,
         ease=wanted.ease,
         loop=wanted.loop,
-        encoding=film_output.encoding(wanted.target, wanted.codec, wanted.crf, wanted.audio),
+        encoding=wanted.delivery.encoding(),
     )
     return recipe, notes + camera_plan.mirrored(recipe)
 
@@ -284,18 +234,9 @@ def preview(wanted: Wanted, size: tuple[int, int]) -> Wanted:
     """
     scale = min(1.0, max(PREVIEW / max(size), 1 / 3))
     small = tuple(max(2, round(side * scale / 2) * 2) for side in size)
-    output = wanted.output.with_name(fitting(wanted.output))
     return replace(
         wanted,
-        output=output,
+        delivery=film_job.preview(wanted.delivery),
         size=(small[0], small[1]),
         fps=min(wanted.fps, PREVIEW_FPS),
-        audio=None,
-        strip=None,
-        overwrite=wanted.overwrite or recipe_in(output) is not None,
     )
-
-
-def fitting(output: Path) -> str:
-    """Return the name of a film's preview."""
-    return files.fitting_name(output.stem, f"-preview{output.suffix}")
