@@ -85,7 +85,7 @@ def deliver(
     """
     from dreamer.render import making
 
-    output = os.fspath(film.delivery.output)
+    output = film.delivery.target
     for note in film.notes:
         console.say(f"Note: {note}.")
     if dry_run:
@@ -154,7 +154,7 @@ def _make(film: Film) -> bool:
 def _report(film: Film, seconds: float) -> dict[str, Any]:
     recipe = film.recipe
     return {
-        "output": str(film.delivery.output),
+        "output": film.delivery.target,
         "recipe": recipe.to_dict(),
         "recipe_hash": recipe.hash,
         "frames": recipe.frames,

@@ -16,7 +16,7 @@ from queue import Queue
 
 from PIL import Image
 
-from dreamer.errors import OutputError
+from dreamer.errors import DreamerError, OutputError
 from dreamer.media import files, films
 from dreamer.render import devices, sheets
 from dreamer.render.film_job import Film, OnProgress, Pictures, Stop
@@ -64,6 +64,12 @@ def make(
                 if ending():
                     break
             whole = encoder.finish(ending)
+        except DreamerError:
+            encoder.drop()
+            # Ctrl-C reaches an ffmpeg that is being started just then as well, which then fails.
+            if stop is None or not stop():
+                raise
+            whole = False
         except BaseException:
             encoder.drop()
             raise
