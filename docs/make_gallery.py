@@ -12,7 +12,8 @@ from PIL import Image
 from playwright import sync_api as playwright
 
 import dreamer
-from dreamer.render import making, sheets, zoom_plan
+from dreamer.media import films
+from dreamer.render import making, sheets, video_plan, zoom_plan
 from dreamer.render.batch.session import Session, Wanted
 from dreamer.render.film_job import Delivery
 from dreamer.render.look import Request
@@ -54,6 +55,7 @@ def main() -> None:
     save(sheet, "presets.jpg")
     save(page(), "page.jpg")
     save(zoom(), "zoom.jpg")
+    save(video(), "video.jpg")
 
 
 def zoom() -> Image.Image:
@@ -74,6 +76,28 @@ def zoom() -> Image.Image:
             shown = opened.convert("RGB")
     shown.thumbnail((1400, 1400))
     return shown
+
+
+def video() -> Image.Image:
+    """Dream a clip that pans and zooms over a photo; lay frames of it above those of its dream."""
+    width, height, count = 480, 320, 36
+    with tempfile.TemporaryDirectory() as name, Image.open(PHOTOS / "rocket.jpg") as photo:
+        clip, film = Path(name) / "clip.mp4", Path(name) / "film"
+        with films.writing(clip, (width, height), 24, crf=10) as writer:
+            for number in range(count):
+                left, top, wide = 160 - 4 * number, 110 - 2 * number, 300 + 6 * number
+                box = (left, top, left + wide, top + wide * height / width)
+                frame = photo.resize((width, height), Image.Resampling.LANCZOS, box)
+                writer.add(frame.tobytes())
+        request = Request(preset="garden")
+        making.make(video_plan.prepare(video_plan.Wanted(clip, Delivery(film), request)))
+        tiles = []
+        for source in (clip, film):
+            shown = [data for data in films.frames(source)][:: count // 3 - 1]
+            tiles += [("", Image.frombytes("RGB", (width, height), data)) for data in shown]
+    sheet = sheets.grid(tiles, columns=len(tiles) // 2)
+    sheet.thumbnail((1400, 1400))
+    return sheet
 
 
 def page() -> Image.Image:
