@@ -14,6 +14,9 @@ CUT = 0.3
 # nothing. Between a plain picture and any other a flow means nothing and is never contradicted.
 # Measured: 0 to 0.26 between a plain frame and photos, 0.5 and more in a fade, a flash or grain.
 LIKE, FLOOR = 0.3, 0.03**2
+# Of the steps that bring a dream back to its strength: how sharply, and how far at most.
+GAIN_POWER, MOST_GAIN = 2.0, 2.5
+NO_DREAM = 1e-3
 SOFT = 5
 """How wide the border is of what was hidden before, px."""
 
@@ -43,6 +46,26 @@ def carried(
     moved = flow.warp(dreamed - before, motion)
     seen = F.avg_pool2d(seen, SOFT, 1, SOFT // 2, count_include_pad=False)
     return torch.add(after, moved * seen, alpha=keep).clamp_(0, 1)
+
+
+def strength(photo: Tensor, dreamed: Tensor) -> float:
+    """Return how far a dream is from its photo, both `(1, 3, H, W)`: the root mean square."""
+    return float((dreamed - photo).square().mean().sqrt())
+
+
+def gain(now: float, wanted: float) -> float:
+    """Return how many times larger the next frame's steps are to be.
+
+    How strong a dream becomes by being carried on depends on the preset, and on how the clip moves:
+    what shrinks loses its detail. So it is brought back to that of the first frame.
+
+    Args:
+        now: how strong the last frame's dream is, see `strength`.
+        wanted: how strong it is to be.
+    """
+    if min(now, wanted) < NO_DREAM:
+        return 1.0
+    return min(MOST_GAIN, max(1 / MOST_GAIN, (wanted / now) ** GAIN_POWER))
 
 
 def likeness(one: Tensor, other: Tensor) -> float:

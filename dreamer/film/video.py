@@ -60,19 +60,3 @@ class VideoRecipe(FilmRecipe):
     def keep(self) -> float:
         """The share of the dream that goes on into the next frame."""
         return min(self.steadiness, MOST_KEPT)
-
-    def facts(self) -> dict[str, str]:
-        """Return what sets a dreamed clip apart from another, in the user's words."""
-        return {
-            **super().facts(),
-            "clip": self.clip[:12],
-            "start": f"{self.start:.4g}",
-            "seconds": f"{self.seconds:.4g}",
-            "every": str(self.every),
-            "steadiness": f"{self.steadiness:g}",
-            "preset": self.whole.preset,
-        }
-
-    def pictures(self) -> tuple[Recipe, ...]:
-        """Return the recipe of its first frame."""
-        return (self.whole,)

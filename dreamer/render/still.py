@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -177,7 +177,9 @@ def dream(
     )
 
 
-def steps(recipe: Recipe, pixels: Tensor, network: Network, seed: int) -> Iterator[Step]:
+def steps(
+    recipe: Recipe, pixels: Tensor, network: Network, seed: int, *, gain: float = 1.0
+) -> Iterator[Step]:
     """Dream on a picture, one step an iteration.
 
     Args:
@@ -185,12 +187,14 @@ def steps(recipe: Recipe, pixels: Tensor, network: Network, seed: int) -> Iterat
         pixels: what is dreamed on, `(1, 3, H, W)` in 0..1, on the network's device.
         network: loaded.
         seed: see `dreamer.core.ascent.generator`.
+        gain: how many times larger the steps are.
 
     Raises:
         NetworkError: the network answers with values that are not numbers.
     """
-    goal = objective(recipe)
-    for step in ascent.dream(pixels, network.features(goal.layers), goal, plan(recipe), seed):
+    goal, loop = objective(recipe), plan(recipe)
+    loop = replace(loop, step_size=loop.step_size * gain)
+    for step in ascent.dream(pixels, network.features(goal.layers), goal, loop, seed):
         if step.score != step.score:
             raise NetworkError(
                 f"{recipe.network} answers with values that are not numbers.",

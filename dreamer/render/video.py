@@ -37,6 +37,7 @@ class Frames:
         self.clip = clip
         self.network = network
         self._estimator = flow.Estimator()
+        self._first: float | None = None
 
     def path(self, number: int) -> Path:
         """Return where a frame is kept."""
@@ -111,10 +112,11 @@ class Frames:
         stop: Stop | None,
     ) -> Tensor | None:
         """Return a frame's dream; None if it was to stop."""
-        recipe, start = self._start(number, before, photo)
+        recipe, start, gain = self._start(number, before, photo)
         dreamed = start
         seed = keyframe_seed(recipe.seed, number)
-        for step in still.steps(recipe, start.to(self.network.device), self.network, seed):
+        pixels = start.to(self.network.device)
+        for step in still.steps(recipe, pixels, self.network, seed, gain=gain):
             dreamed = step.picture()
             if on_progress is not None:
                 on_progress(Progress(number, self.recipe.frames, step.work, recipe.work))
@@ -122,13 +124,25 @@ class Frames:
                 return None
         return dreamed.cpu()
 
-    def _start(self, number: int, before: Tensor | None, photo: Tensor) -> tuple[Recipe, Tensor]:
-        """Return how a frame is dreamed, and on what."""
+    def _start(
+        self, number: int, before: Tensor | None, photo: Tensor
+    ) -> tuple[Recipe, Tensor, float]:
+        """Return how a frame is dreamed, on what, and how much stronger than that."""
         keep = self.recipe.keep
-        if before is None or keep == 0:
-            return self.recipe.whole, photo
-        start = video.carried(before, self.load(number - 1), photo, keep, self._estimator)
-        return (self.recipe.whole, photo) if start is None else (self.recipe.again, start)
+        if before is not None and keep > 0:
+            dreamed = self.load(number - 1)
+            start = video.carried(before, dreamed, photo, keep, self._estimator)
+            if start is not None:
+                now = video.strength(before, dreamed)
+                return self.recipe.again, start, video.gain(now, self._reference())
+        return self.recipe.whole, photo, 1.0
+
+    def _reference(self) -> float:
+        """Return how strong the first frame's dream is."""
+        if self._first is None:
+            with contextlib.closing(clips.frames(self.clip)) as pictures:  # type: ignore[type-var]
+                self._first = video.strength(self._photo(next(pictures)), self.load(0))
+        return self._first
 
     def _keep(self, number: int, dreamed: Tensor) -> None:
         data = images.encode(dreamed[0], ".png")

@@ -114,3 +114,14 @@ def test_values_stay_in_range(estimator):
 def test_the_same_pictures_give_the_same_motion():
     one, two = (flow.Estimator().motion(scene(), scene((2.5, 1.0)))[0] for _ in range(2))
     assert torch.equal(one, two)
+
+
+def test_a_dream_is_brought_back_to_its_strength():
+    assert video.gain(0.1, 0.1) == 1
+    assert video.gain(0.08, 0.1) == pytest.approx(1.5625)  # weaker: larger steps
+    assert video.gain(0.125, 0.1) == pytest.approx(0.64)
+    assert video.gain(0.01, 0.5) == 2.5
+    assert video.gain(0.5, 0.01) == 0.4
+    assert video.gain(0.0, 0.0) == video.gain(0.0, 0.1) == 1  # nothing is dreamed at all
+    grey = torch.full((1, 3, 4, 4), 0.5)
+    assert video.strength(grey, grey + 0.25) == pytest.approx(0.25)
