@@ -31,7 +31,7 @@ from dreamer.media.files import shown
 
 if TYPE_CHECKING:
     from dreamer.render.batch.estimate import Estimate, Expected
-    from dreamer.render.batch.plan import Verdict
+    from dreamer.render.batch.plan import Item, Verdict
     from dreamer.render.batch.run import Result
     from dreamer.render.batch.session import Session, Wanted
 
@@ -64,6 +64,15 @@ def batch(
         bool, typer.Option("--fail-fast", metavar="", help="Stop at the first failure.")
     ] = False,
     size: Size = None,
+    zoom: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            min=0.1,
+            max=86_400,
+            help="Make a zoom film of each as well, so long; not on a cluster.",
+        ),
+    ] = None,
     how: LookOptions = LookOptions(),  # noqa: B008 - frozen
     renew: Annotated[
         bool,
@@ -98,10 +107,12 @@ def batch(
         shard=_shard(shard),
         fail_fast=fail_fast,
         renew=renew,
+        zoom=zoom,
     )
     from dreamer.render.batch.session import Session
 
     results: list[Result] = []
+    films: list[Result] = []
     with guarded_stdout(), Session(wanted, warm=not dry_run) as session:
         for note in session.notes:
             console.say(f"Note: {note}.")
@@ -125,9 +136,10 @@ def batch(
         if not dry_run:
             with StopOnInterrupt(STOPPING) as stop, interruptible():
                 results = run(session, verdicts, stop)
+                films = _film(session, verdicts, results, stop)
     if dry_run:
         return _show_plan(session, verdicts)
-    return finish(session, results, time.monotonic() - began)
+    return finish(session, results, time.monotonic() - began, films)
 
 
 def wish(
@@ -173,6 +185,21 @@ def run(
         return session.run(verdicts, on_event=display, stop=stop)
 
 
+def _film(
+    session: Session, verdicts: Sequence[Verdict], results: Sequence[Result], stop: StopOnInterrupt
+) -> list[Result]:
+    """Make the films that were asked for, once the pictures are done."""
+    from dreamer.cli import filming, progress
+
+    if session.wanted.zoom is None:
+        return []
+    failed = any(result.status == "failed" for result in results)
+    ended = session.wanted.fail_fast and failed
+    stop.said = filming.STOPPING
+    with progress.Films(session.folder) as display:
+        return session.film(verdicts, on_film=display, stop=lambda: ended or stop())
+
+
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
     """Let a second Ctrl-C end a batch, saying that nothing is lost."""
@@ -182,17 +209,21 @@ def interruptible() -> Iterator[None]:
         raise Interrupted("Interrupted.", GO_ON) from None
 
 
-def finish(session: Session, results: Sequence[Result], seconds: float) -> int:
+def finish(
+    session: Session, results: Sequence[Result], seconds: float, films: Sequence[Result] = ()
+) -> int:
     """Report on a run; returns the exit code."""
     from dreamer.cli import progress
 
-    failed = progress.failures(results, session.page)
+    failed = progress.failures([*results, *films], session.page)
     if failed and (console.quiet or sys.stderr.isatty()):  # elsewhere each had its line
         console.warn(failed)
     for problem in session.problems():
         console.say(f"Note: {problem}.")
     console.say(progress.summary(results, seconds))
-    stopped = any(result.status == "waiting" for result in results)
+    if films:
+        console.say(f"Films: {progress.counted(films)}.")
+    stopped = any(result.status == "waiting" for result in (*results, *films))
     counts = {
         status: sum(result.status == status for result in results)
         for status in ("done", "skipped", "failed", "waiting")
@@ -203,12 +234,13 @@ def finish(session: Session, results: Sequence[Result], seconds: float) -> int:
         "seconds": round(seconds, 3),
         "counts": counts,
         "items": [progress.report(session.folder, result) for result in results],
+        "films": [progress.report(session.folder, film) for film in films],
         "notes": [*session.notes, *session.problems()],
         "dry_run": False,
     }
     status = "partial" if failed or stopped else "success"
     console.finish(report, str(session.page), status=status)
-    if counts["failed"] and session.wanted.fail_fast:
+    if failed and session.wanted.fail_fast:
         return 1
     if stopped:
         console.say(GO_ON)
@@ -241,6 +273,7 @@ def _show_plan(session: Session, verdicts: Sequence[Verdict]) -> int:
     from dreamer.render.batch import estimate
 
     plan = estimate.estimate(verdicts, session.records, session.workers)
+    films = session.films(verdicts)
     report = {
         "folder": str(session.folder),
         "page": str(session.page),
@@ -248,9 +281,10 @@ def _show_plan(session: Session, verdicts: Sequence[Verdict]) -> int:
         "seconds": plan.seconds,
         "memory": plan.memory,
         "items": [_expected(session, each) for each in plan.items],
+        "films": [_expected_film(session, *each) for each in films],
         "dry_run": True,
     }
-    console.finish(report, _described(session, plan))
+    console.finish(report, "\n".join([_described(session, plan), *_described_films(films)]))
     return 0
 
 
@@ -267,6 +301,30 @@ def _expected(session: Session, each: Expected) -> dict[str, Any]:
     if isinstance(verdict, Todo):
         said |= {"status": "planned", "size": list(verdict.recipe.size)}
     return said | {"seconds": each.seconds, "memory": each.memory}
+
+
+def _expected_film(session: Session, item: Item, known: Result | None) -> dict[str, Any]:
+    """Return what the envelope says of a film that is planned."""
+    from dreamer.cli import progress
+    from dreamer.render.batch.run import Result
+
+    result = known or Result(item.path, item.output, "waiting")
+    said = progress.report(session.folder, result)
+    return said if known else said | {"status": "planned", "seconds": None}
+
+
+def _described_films(films: Sequence[tuple[Item, Result | None]]) -> list[str]:
+    """Say which films a run would make."""
+    if not films:
+        return []
+    lines = [
+        f"The film of {shown(item.path)} cannot be made: {known.error}"
+        for item, known in films
+        if known is not None and known.status == "failed"
+    ]
+    there = sum(known is not None and known.status == "skipped" for _, known in films)
+    said = f", {there} there already" if there else ""
+    return [*lines, f"{sum(known is None for _, known in films)} films to make{said}."]
 
 
 def _described(session: Session, plan: Estimate) -> str:

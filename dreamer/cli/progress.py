@@ -7,12 +7,15 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dreamer.cli.console import console
 from dreamer.media.files import shown
 from dreamer.render.batch.plan import Todo, Verdict
 from dreamer.render.batch.run import Begun, Ended, Moved, Result
+
+if TYPE_CHECKING:
+    from dreamer.render.batch.films import At
 
 LISTED = 20  # failures named at the end; the page has them all
 NAMED = 3  # pictures at hand that the line under the bar names
@@ -117,8 +120,65 @@ class Display:
         self._line.set_description_str("  " + "   ".join(names[:NAMED]))
 
 
+class Films:
+    """Follows the making of a batch's films; used as a context.
+
+    Args:
+        folder: where they go.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._terminal = sys.stderr.isatty() and not console.quiet and not console.as_json
+        self._bar: Any = None
+
+    def __enter__(self) -> Films:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def __call__(self, at: At) -> None:
+        """Show how far they are: a bar on a terminal, a line a film elsewhere."""
+        if self._terminal:
+            self._draw(at)
+        if at.result is not None:
+            self._tell(f"film {at.number}/{at.of}", at.result)
+
+    def _draw(self, at: At) -> None:
+        from tqdm import tqdm
+
+        if self._bar is None:
+            self._bar = tqdm(
+                total=at.of,
+                leave=False,
+                dynamic_ncols=True,
+                bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}, {remaining} left",
+            )
+        self._bar.set_description_str(f"film {at.number}/{at.of}", refresh=False)
+        self._bar.n = at.number - 1 + (at.share if at.result is None else 1)
+        self._bar.refresh()
+
+    def _tell(self, what: str, result: Result) -> None:
+        if self._terminal:
+            return
+        if result.status == "failed":
+            console.say(f"{what} failed: {shown(result.input)}: {result.error}")
+        elif result.status == "done":
+            place = shown(self.folder / result.output)
+            console.say(f"{what} done: {shown(result.input)} -> {place} ({result.seconds:.1f} s)")
+            for note in result.notes:
+                console.say(f"Note: {shown(result.input)}: {note}.")
+
+
 def summary(results: Iterable[Result], seconds: float) -> str:
     """Say in a line what became of the items."""
+    return f"{counted(results)}, in {duration(seconds)}."
+
+
+def counted(results: Iterable[Result]) -> str:
+    """Say how many there are of each kind of result."""
     counts: Counter[str] = Counter(result.status for result in results)
     said = [
         f"{counts[status]} {word}"
@@ -130,15 +190,17 @@ def summary(results: Iterable[Result], seconds: float) -> str:
         )
         if counts[status]
     ]
-    return f"{', '.join(said) or 'nothing to do'}, in {duration(seconds)}."
+    return ", ".join(said) or "nothing to do"
 
 
 def failures(results: Iterable[Result], page: Path) -> str:
     """List what failed, with the reasons."""
     failed = [result for result in results if result.status == "failed"]
-    lines = [f"Failed: {shown(each.input)}: {each.error}" for each in failed[:LISTED]]
-    if len(failed) > LISTED:
-        lines.append(f"... and {len(failed) - LISTED} more: see {shown(page)}")
+    # What a photo's film fails of may well be what the photo failed of.
+    said = list(dict.fromkeys(f"Failed: {shown(each.input)}: {each.error}" for each in failed))
+    lines = said[:LISTED]
+    if len(said) > LISTED:
+        lines.append(f"... and {len(said) - LISTED} more: see {shown(page)}")
     return "\n".join(lines)
 
 

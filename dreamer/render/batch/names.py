@@ -15,6 +15,7 @@ from dreamer.recipe import MOST_SEED
 
 FIELDS = ("stem", "name", "parent", "preset", "seed", "network")
 DEFAULT_SUFFIX = ".png"
+FILM_SUFFIX = ".mp4"
 # What a file's name cannot hold, here or on the system that the folder is copied to next.
 _SEPARATORS = str.maketrans("/\\\0", "___")
 _NOWHERE = {"", ".", ".."}
@@ -97,6 +98,11 @@ def template(text: str) -> Template:
 def default(seeds: int) -> str:
     """Return the template that tells results apart: by the seed only if there are several."""
     return "{stem}-{preset}-{seed}" if seeds > 1 else "{stem}-{preset}"
+
+
+def film(output: str) -> str:
+    """Return the path of the film that belongs to a result: beside it, of the same name."""
+    return os.path.splitext(output)[0] + FILM_SUFFIX
 
 
 def _fields(text: str) -> list[str]:

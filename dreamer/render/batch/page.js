@@ -373,6 +373,11 @@ function describe(entry) {
       }, "Open full size ↗"),
       make("p", { class: "where" }, entry.output));
   }
+  if (entry.film) {
+    parts.push(make("p", {}, make("a", {
+      id: "film", href: entry.film, target: "_blank", rel: "noopener",
+    }, "film")));
+  }
   const facts = new Map([["photo", entry.name], ["preset", entry.preset], ...(entry.facts ?? [])]);
   if (entry.size && !facts.has("size")) facts.set("size", `${entry.size.join(" × ")} px`);
   const pairs = [...facts].flatMap(([label, value]) =>

@@ -50,6 +50,7 @@ class Entry:
         before: a JPEG preview of the photo, or "": then there is nothing to compare with.
         after: a JPEG preview of the result, or "": then the result itself is shown, if browsers
             can.
+        film: the film that belongs to the result, a path as `output`, or "".
     """
 
     name: str
@@ -64,6 +65,7 @@ class Entry:
     thumbnail: str = ""
     before: str = ""
     after: str = ""
+    film: str = ""
 
 
 def write(folder: Path, entries: Sequence[Entry], *, title: str) -> Path:
@@ -144,6 +146,7 @@ def _rows(entries: Sequence[Entry]) -> Iterator[dict[str, Any]]:
             "thumbnail": _url(entry.thumbnail),
             "before": _url(entry.before),
             "after": _url(after),
+            "film": _url(entry.film),
             "command": _command(entry),
         }
         yield {label: value for label, value in row.items() if value}

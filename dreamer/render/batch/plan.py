@@ -13,6 +13,7 @@ from dreamer.errors import DreamerError, InputError, OutputError, UsageError, of
 from dreamer.media import files, formats, reading
 from dreamer.media.gathering import Found
 from dreamer.recipe import MOST_SEED, Origin, Recipe, Start
+from dreamer.render.batch import names
 from dreamer.render.batch.journal import Record, Stat, key
 from dreamer.render.job import planned_size, recipe_in, taken
 from dreamer.render.look import Look, Request, look
@@ -199,6 +200,11 @@ def check_folder(folder: Path, planned: Sequence[Item], listed: Sequence[str]) -
                 )
 
 
+def filmed(planned: Sequence[Item]) -> tuple[Item, ...]:
+    """Return items with their films for outputs: as many names, since results share a suffix."""
+    return tuple(replace(item, output=names.film(item.output)) for item in planned)
+
+
 def in_shard(planned: Sequence[Item], index: int, count: int) -> tuple[Item, ...]:
     """Return the items of a shard: by the names of the results, so the same on every machine."""
 
@@ -299,7 +305,7 @@ class Judge:
         found = recipe_in(output)
         if found is not None and found.hash == wanted and self.request.metadata:
             return Todo(item, recipe, True, own) if found.partial else Done(item, now)
-        if self.renew and found is not None and _same_look(found, recipe):
+        if self.renew and found is not None and same_look(found, recipe):
             return Todo(item, recipe, True, own)
         raise taken(output, found, recipe, WATCHING if self.renew else ADVICE)
 
@@ -367,7 +373,7 @@ def facts(recipe: Recipe) -> dict[str, str]:
     }
 
 
-def _same_look(one: Recipe, other: Recipe) -> bool:
+def same_look(one: Recipe, other: Recipe) -> bool:
     """Whether two recipes are for two photos of the same name, dreamed on in the same way."""
     names = ("preset", "settings", "network", "seed")
     same = all(getattr(one, name) == getattr(other, name) for name in names)

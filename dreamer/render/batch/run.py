@@ -22,7 +22,7 @@ from dreamer.errors import DeviceError, DreamerError, OutputError, UsageError, o
 from dreamer.media import files
 from dreamer.media.gathering import natural
 from dreamer.recipe import Recipe
-from dreamer.render.batch import estimate, page
+from dreamer.render.batch import estimate, names, page
 from dreamer.render.batch.journal import Journal, Record, Stat
 from dreamer.render.batch.plan import Item, Refused, Todo, Verdict, file_stat, record_of
 from dreamer.render.batch.tasks import Dropped, Event, Failed, Lost, Made, Progress, Runner, Task
@@ -221,6 +221,7 @@ class Run:
         """End what makes the pictures."""
         if self._runner is not None:
             self._runner.close()
+            self._runner = None
 
     def _hand_out(self, runner: Runner) -> None:
         """Give the runner as much as it takes."""
@@ -425,9 +426,9 @@ def clean(folder: Path, planned: Sequence[Item]) -> None:
 
 
 def _entry(record: Record, folder: Path) -> page.Entry:
-    def there(preview: str) -> str:
-        """Return a preview's path, or nothing if somebody has removed it."""
-        return preview if preview and (folder / preview).exists() else ""
+    def there(path: str) -> str:
+        """Return the path of what stands beside a result, or nothing if it is not there."""
+        return path if path and (folder / path).exists() else ""
 
     source = record.input
     if record.input_stat is not None:  # as it is found from the page's folder
@@ -445,4 +446,5 @@ def _entry(record: Record, folder: Path) -> page.Entry:
         thumbnail=there(record.thumbnail),
         before=there(record.before),
         after=there(record.after),
+        film=there(names.film(record.output)) if record.output else "",
     )

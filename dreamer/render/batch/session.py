@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from dreamer.errors import UsageError
-from dreamer.media import files, gathering
+from dreamer.media import ffmpeg, files, gathering
 from dreamer.media.gathering import Gathered
 from dreamer.networks import weights
 from dreamer.recipe import Start
@@ -20,7 +21,13 @@ from dreamer.render.batch.plan import Item, Judge, Refused, Verdict
 from dreamer.render.batch.run import OnEvent, Options, Result, Run
 from dreamer.render.batch.tasks import Runner
 from dreamer.render.job import MADE
+from dreamer.render.journeys import LONGEST_FILM
 from dreamer.render.look import Look, Request, check_numbers
+
+if TYPE_CHECKING:
+    from dreamer.render.batch.films import Films, OnFilm
+
+SHORTEST_FILM = 0.1  # seconds
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,7 @@ class Wanted:
         retries: how often a failed item is tried again.
         fail_fast: whether the first failure ends the run.
         renew: whether a result is made again if its photo has changed since.
+        zoom: how long a zoom film that is made of each item as well is, seconds; None for none.
     """
 
     folder: Path
@@ -60,6 +68,7 @@ class Wanted:
     retries: int = 2
     fail_fast: bool = False
     renew: bool = False
+    zoom: float | None = None
 
 
 @dataclass(frozen=True)
@@ -104,12 +113,17 @@ class Session:
         self.template = names.template(wanted.name or names.default(wanted.seeds))
         if warm and wanted.cluster is None:
             pool.warm_up()
+        if wanted.zoom is not None:
+            _check_films(wanted)
         request = wanted.request
         if wanted.cluster is not None and request.device == "auto":  # what is here says nothing
             request = replace(request, device="cuda" if wanted.gpus else "cpu")
         here = wanted.cluster is None
         self.looks: tuple[Look, ...] = plan.looks(request, wanted.presets, wanted.seeds, here=here)
         self.notes = self.looks[0].notes
+        self._films: Films | None = None
+        if wanted.zoom is not None:
+            self._films = _films(wanted, self.looks)
         made: list[Start] = [name for name in MADE if name in wanted.inputs]
         self._made = [name for name in made if not os.path.lexists(name)]
         self._read: dict[str, Record] | None = None
@@ -174,6 +188,8 @@ class Session:
         if strict and clashes:
             raise clashes[0].error
         plan.check_folder(self.folder, items, gathered.folders)
+        if self._films is not None:
+            plan.check_folder(self.folder, plan.filmed(items), gathered.folders)
         unlisted = tuple(
             Refused(Item("", each.path, each.path, "photo", self.looks[0]), each.error)
             for each in gathered.refused
@@ -222,6 +238,36 @@ class Session:
         self._run.on_event = on_event or self._run.on_event
         self._run.stop = stop or self._run.stop
         return self._run(verdicts)
+
+    def film(
+        self, verdicts: Sequence[Verdict], *, on_film: OnFilm, stop: Callable[[], bool]
+    ) -> list[Result]:
+        """Make the films that were asked for, after `run`; returns what became of each.
+
+        Args:
+            verdicts: from `judge`.
+            on_film: told how far it is.
+            stop: asked now and then; what is dreamed is then kept, and no other film begun.
+        """
+        items = self._filmed(verdicts)
+        if self._films is None or self._run is None or not items:
+            return []
+        self._run.close()  # the films take all there is
+        results = self._films.make(items, on_film, stop)
+        self._run.refresh(now=True)
+        return results
+
+    def films(self, verdicts: Sequence[Verdict]) -> list[tuple[Item, Result | None]]:
+        """List the films that were asked for, with what is known of each; None: to be made."""
+        if self._films is None:
+            return []
+        found = [each for each in verdicts if each.item.output]
+        pairs = zip(self._filmed(found), found, strict=True)
+        return [(item, self._films.planned(item, verdict)) for item, verdict in pairs]
+
+    def _filmed(self, verdicts: Sequence[Verdict]) -> tuple[Item, ...]:
+        """Return the items that films are asked for of, with these for outputs."""
+        return plan.filmed([each.item for each in verdicts if each.item.output])
 
     def close(self) -> None:
         """End the workers and let others at the journal."""
@@ -278,3 +324,30 @@ class Session:
     def _suffix(self) -> str:
         index, count = self.wanted.shard
         return f"-{index}-of-{count}" if count > 1 else ""
+
+
+def _check_films(wanted: Wanted) -> None:
+    """Refuse films that cannot be made, before any work."""
+    if not SHORTEST_FILM <= (wanted.zoom or 0.0) <= LONGEST_FILM:
+        raise UsageError(
+            f"{wanted.zoom:g} is not valid for --zoom.",
+            f"Give {SHORTEST_FILM:g} to {LONGEST_FILM:g} seconds.",
+        )
+    if wanted.cluster is not None:
+        raise UsageError(
+            "--zoom makes films on this machine, not on a cluster.",
+            "Make the pictures first; then run the command with --zoom and without --cluster.",
+        )
+    if not wanted.request.metadata:
+        raise UsageError(
+            "--zoom knows the films that are there by their recipes.", "Leave out --no-metadata."
+        )
+    ffmpeg.program()
+
+
+def _films(wanted: Wanted, looks: Sequence[Look]) -> Films:
+    """Return what makes the films, which knows by what each look was asked for."""
+    from dreamer.render.batch.films import Films  # torch comes with it
+
+    asked = tuple(dict.fromkeys(wanted.presets)) or (wanted.request.preset,)
+    return Films(wanted, {id(each): asked[at // wanted.seeds] for at, each in enumerate(looks)})
