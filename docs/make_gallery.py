@@ -93,7 +93,7 @@ def video() -> Image.Image:
         making.make(video_plan.prepare(video_plan.Wanted(clip, Delivery(film), request)))
         tiles = []
         for source in (clip, film):
-            shown = [data for data in films.frames(source)][:: count // 3 - 1]
+            shown = list(films.frames(source))[:: count // 3 - 1]
             tiles += [("", Image.frombytes("RGB", (width, height), data)) for data in shown]
     sheet = sheets.grid(tiles, columns=len(tiles) // 2)
     sheet.thumbnail((1400, 1400))

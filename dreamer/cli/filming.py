@@ -41,14 +41,24 @@ class FilmOptions:
         bool, typer.Option("--keep-frames", metavar="", help="Keep the pictures it is made of.")
     ] = False
 
-    def delivery(self, output: str, *, overwrite: bool, metadata: bool) -> Delivery:
+    def delivery(
+        self, output: str | None, default: str, *, overwrite: bool, metadata: bool
+    ) -> Delivery:
         """Return where the film goes.
+
+        Args:
+            output: what was asked for.
+            default: its name in the folder of outputs, if nothing was.
+            overwrite: whether a film that exists is replaced.
+            metadata: whether it is to carry its recipe.
 
         Raises:
             UsageError: the output is no file's name.
         """
         from dreamer.render.film_job import Delivery
+        from dreamer.render.job import OUTPUTS
 
+        numbered, output = output is None, str(OUTPUTS / default) if output is None else output
         if output == "":
             raise UsageError("-o is empty.", "Name a film.")
         if output == "-":
@@ -65,6 +75,7 @@ class FilmOptions:
             keep_frames=self.keep_frames,
             overwrite=overwrite,
             metadata=metadata,
+            numbered=numbered,
         )
 
 

@@ -72,10 +72,11 @@ def video(
     Run it again to go on where it was stopped. The path of the film is the last thing on stdout.
     """
     console.setup("video", as_json=as_json, quiet=quiet, verbose=verbose)
-    if output is None:
-        output = str(Path("outputs") / fitting_name(Path(clip).stem, "-dream.mp4"))
+    default = fitting_name(Path(clip).stem, "-dream.mp4")
     request, _ = how.request(*(() if preset is None else (preset,)), size=size, overwrite=overwrite)
-    delivery = film_options.delivery(output, overwrite=overwrite, metadata=request.metadata)
+    delivery = film_options.delivery(
+        output, default, overwrite=overwrite, metadata=request.metadata
+    )
     from dreamer.render import video_plan
 
     wanted = video_plan.Wanted(

@@ -116,11 +116,11 @@ def zoom(
     from dreamer.render import zoom_plan
 
     looks, keys = _script(journey, path)
-    if output is None:
-        stem = "sky" if photo is None else Path(photo).stem
-        output = str(Path("outputs") / fitting_name(stem, "-zoom.mp4"))
+    default = fitting_name("sky" if photo is None else Path(photo).stem, "-zoom.mp4")
     wanted = zoom_plan.Wanted(
-        delivery=film_options.delivery(output, overwrite=overwrite, metadata=request.metadata),
+        delivery=film_options.delivery(
+            output, default, overwrite=overwrite, metadata=request.metadata
+        ),
         request=replace(request, photo=photo),
         seconds=seconds,
         fps=fps,

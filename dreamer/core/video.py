@@ -65,7 +65,7 @@ def gain(now: float, wanted: float) -> float:
     """
     if min(now, wanted) < NO_DREAM:
         return 1.0
-    return min(MOST_GAIN, max(1 / MOST_GAIN, (wanted / now) ** GAIN_POWER))
+    return min(MOST_GAIN, max(1 / MOST_GAIN, float((wanted / now) ** GAIN_POWER)))
 
 
 def likeness(one: Tensor, other: Tensor) -> float:

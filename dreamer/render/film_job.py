@@ -57,6 +57,7 @@ class Delivery:
         keep_frames: whether what was dreamed is kept.
         overwrite: whether a film that exists is replaced.
         metadata: whether the film is to carry its recipe.
+        numbered: whether it gets a number if another film has its name, which nobody asked for.
     """
 
     output: Path
@@ -68,6 +69,7 @@ class Delivery:
     keep_frames: bool = False
     overwrite: bool = False
     metadata: bool = True
+    numbered: bool = False
 
     @property
     def target(self) -> str:
@@ -169,16 +171,17 @@ def preview(delivery: Delivery) -> Delivery:
 
 def check(
     delivery: Delivery, recipe: FilmRecipe, fps: float | None, pace: Pace | None = None
-) -> tuple[bool, tuple[str, ...]]:
-    """Refuse a film that could not be written; return whether it is there, and notes.
+) -> tuple[Delivery, bool, tuple[str, ...]]:
+    """Refuse a film that could not be written; return where it goes, if it is there, and notes.
 
     Raises:
         UsageError: a value that is not valid for its format, or a recipe that is too long.
         OutputError: it exists with another recipe or encoding, or cannot be written.
         InputError: the sound.
     """
+    delivery = _settled(delivery, recipe)
     found = recipe_in(delivery.output) if not delivery.overwrite else None
-    kept = found is not None and (found.hash, found.encoding) == (recipe.hash, recipe.encoding)
+    kept = _same(found, recipe)
     notes: tuple[str, ...] = ()
     if not kept:
         notes = films.check(
@@ -202,4 +205,20 @@ def check(
         if os.path.realpath(delivery.strip) == os.path.realpath(delivery.output):
             raise UsageError("The film and its strip would be one file.", "Name two.")
         formats.check_target(delivery.strip, overwrite=delivery.overwrite)
-    return kept, notes
+    return delivery, kept, notes
+
+
+def _settled(delivery: Delivery, recipe: FilmRecipe) -> Delivery:
+    """Return where a film goes that may get a number."""
+    output, count = delivery.output, 1
+    numbered = delivery.numbered and not delivery.overwrite
+    while numbered and os.path.lexists(output) and not _same(recipe_in(output), recipe):
+        count += 1
+        ending = f"-{count}{output.suffix}"
+        output = output.with_name(files.fitting_name(delivery.output.stem, ending))
+    return replace(delivery, output=output)
+
+
+def _same(found: FilmRecipe | None, wanted: FilmRecipe) -> bool:
+    """Whether a film that was found is the very one that is wanted."""
+    return found is not None and (found.hash, found.encoding) == (wanted.hash, wanted.encoding)

@@ -76,7 +76,7 @@ def prepare(wanted: Wanted) -> Film:
     delivery, pace, more = _sounding(wanted, clip)
     notes += more
     recipe = _recipe(wanted, clip, how, origin, size, delivery.encoding())
-    kept, more = film_job.check(delivery, recipe, None, pace)
+    delivery, kept, further = film_job.check(delivery, recipe, None, pace)
 
     again = recipe.again.work + BESIDE * size[0] * size[1] if recipe.keep else recipe.whole.work
 
@@ -96,7 +96,7 @@ def prepare(wanted: Wanted) -> Film:
         works=lambda: [recipe.whole.work] + [again] * (clip.frames - 1),
         picture="frame",
         kept=kept,
-        notes=how.notes + clip.notes + notes + more,
+        notes=how.notes + clip.notes + notes + further,
     )
 
 

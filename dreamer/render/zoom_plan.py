@@ -109,13 +109,13 @@ def prepare(wanted: Wanted) -> Film:
         origin = Origin(name=files.text(photo.name), sha256=photo.sha256)
     recipe, notes = _recipe(wanted, looks, origin, size, (canvas[1], canvas[0]))
     notes = looks[0].notes + (photo.notes if photo is not None else ()) + notes
-    kept, more = film_job.check(wanted.delivery, recipe, wanted.fps)
+    delivery, kept, more = film_job.check(wanted.delivery, recipe, wanted.fps)
 
     def opened(folder: Path, network: Network) -> Pictures:
         return Keyframes(recipe, folder, photo, network)
 
     return Film(
-        delivery=wanted.delivery,
+        delivery=delivery,
         recipe=recipe,
         look=looks[0],
         fps=wanted.fps,

@@ -843,3 +843,12 @@ def test_it_says_what_it_does_only_if_asked(run):
     _, out, err = run("zoom", "photo.png", *SHORT, "-o", "b.mp4", "-v")
     assert out == "b.mp4\n"
     assert "keyframe 2/2" in err
+
+
+def test_a_film_whose_name_was_not_asked_for_gets_a_number_beside_another(run):
+    names = []
+    for seed in ("0", "0", "1", "1"):
+        code, out, err = run("zoom", "photo.png", *SHORT, "--seed", seed)
+        assert code == 0, err
+        names.append(out.strip())
+    assert names == ["outputs/photo-zoom.mp4"] * 2 + ["outputs/photo-zoom-2.mp4"] * 2
