@@ -90,7 +90,7 @@ def _memory(folder: Path, seconds: int) -> Row:
 
     def peak(length: int) -> int:
         clip, film = folder / f"long-{length}.mp4", folder / f"dream-{length}.mp4"
-        source = f"testsrc2=size=96x64:rate=10:duration={length}"
+        source = f"testsrc2=size=96x64:rate=2:duration={length}"
         making = ["-f", "lavfi", "-i", source, "-pix_fmt", "yuv420p", str(clip)]
         subprocess.run([ffmpeg.program(), "-v", "error", *making], check=True)
         common = ("--steps", "1", "--octaves", "1", "-q")

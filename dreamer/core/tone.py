@@ -55,7 +55,8 @@ def steady(picture: Tensor, wanted: Tone, pull: float) -> Tensor:
     # What is nearly flat has no contrast to be stretched but its noise.
     contrast = min(2.0, wanted.contrast / max(now.contrast, 1e-3)) ** pull
     colour = min(2.0, wanted.colour / max(now.colour, 1e-3)) ** pull
-    light = now.light + pull * (wanted.light - now.light)
+    # The eye sees light as a whole wander sooner than the rest, so it is pulled twice.
+    light = wanted.light + (1 - pull) ** 2 * (now.light - wanted.light)
     # A cast over the whole is no colour of the picture's: it would grow from keyframe to keyframe.
     cast = chroma.mean((2, 3), keepdim=True)
     luma = (luma - now.light) * contrast + light
