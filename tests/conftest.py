@@ -1,7 +1,13 @@
 import importlib.util
+import signal
 from pathlib import Path
 
 import pytest
+
+# A shell lets what it runs in the background, and all that this starts, ignore Ctrl-C: tests that
+# press it would wait for nothing.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
