@@ -156,15 +156,7 @@ def from_json(text: str, source: str) -> Recipe:
     Raises:
         UsageError: it is no recipe, or one of a newer version.
     """
-    try:
-        version = json.loads(text).get("schema")
-    except (ValueError, AttributeError):
-        version = None
-    if isinstance(version, int) and version > SCHEMA:
-        raise UsageError(
-            f"'{source}' carries a recipe of version {version}; this dreamer reads up to {SCHEMA}.",
-            "Update dreamer: `pip install --upgrade dreamer`.",
-        )
+    check_version(text, source, SCHEMA)
     try:
         return Recipe.model_validate_json(text)
     except ValidationError as error:
@@ -174,6 +166,28 @@ def from_json(text: str, source: str) -> Recipe:
             f"'{source}' carries a damaged recipe: {place}: {first['msg']}.",
             "Use the original file; other programs may have changed this one.",
         ) from error
+
+
+def check_version(text: str, source: str, newest: int) -> None:
+    """Refuse a recipe, of whatever, that a newer program wrote.
+
+    Args:
+        text: JSON, or anything.
+        source: the file it came from, for messages.
+        newest: the version that this program writes.
+
+    Raises:
+        UsageError: it is newer.
+    """
+    try:
+        version = json.loads(text).get("schema")
+    except (ValueError, AttributeError):
+        return
+    if isinstance(version, int) and version > newest:
+        raise UsageError(
+            f"'{source}' carries a recipe of version {version}; this dreamer reads up to {newest}.",
+            "Update dreamer: `pip install --upgrade dreamer`.",
+        )
 
 
 def differences(old: Recipe, new: Recipe) -> list[str]:

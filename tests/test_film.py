@@ -144,7 +144,7 @@ def test_every_number_changes_the_hash(changed):
         (recipe().to_json().replace('"fps":8.0', '"fps":0'), "fps"),
         (recipe().to_json().replace('"fps":8.0', '"fps":1e-300'), "fps"),
         (recipe().to_json().replace('"frames":24', '"frames":1' + 400 * "0"), "frames"),
-        (recipe().to_json().replace('"schema":1', '"schema":99', 1), "version 99"),
+        (recipe().to_json().replace(f'"schema":{base.SCHEMA}', '"schema":99', 1), "version 99"),
     ],
 )
 def test_what_is_no_recipe_of_a_film_is_refused_by_name(text, said):

@@ -16,10 +16,10 @@ from dreamer.cli.options import (
     Json,
     LookOptions,
     Overwrite,
+    PresetName,
     Quiet,
     Size,
     Verbose,
-    complete_preset,
     flattened,
 )
 from dreamer.errors import UsageError
@@ -39,15 +39,7 @@ def dream(
         str | None,
         typer.Option("--output", "-o", help="Where to write; - is stdout, as PNG."),
     ] = None,
-    preset: Annotated[
-        str | None,
-        typer.Option(
-            "--preset",
-            "-p",
-            help="How to dream: `dreamer presets list`; dream by default.",
-            autocompletion=complete_preset,
-        ),
-    ] = None,
+    preset: PresetName = None,
     size: Size = None,
     how: LookOptions = LookOptions(),  # noqa: B008 - frozen
     overwrite: Overwrite = False,

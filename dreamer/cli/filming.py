@@ -24,6 +24,14 @@ GO_ON = "Stopped: run the command again to go on."
 GO_ON_AT_ONCE = "Run the command again to go on from the last picture that was whole."
 
 
+FilmOutput = Annotated[
+    str | None,
+    typer.Option(
+        "--output", "-o", help="The film: .mp4, .webm, .gif, .webp, or a folder of frames."
+    ),
+]
+
+
 @dataclass(frozen=True)
 class FilmOptions:
     """The options that say how a film is written, whatever it shows."""

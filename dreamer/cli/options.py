@@ -72,6 +72,15 @@ Offline = Annotated[bool, typer.Option("--offline", metavar="", help="Never fetc
 Size = Annotated[
     int | None, typer.Option("--size", min=1, max=65_535, help="Longer side of the result, px.")
 ]
+PresetName = Annotated[
+    str | None,
+    typer.Option(
+        "--preset",
+        "-p",
+        help="How to dream: `dreamer presets list`; dream by default.",
+        autocompletion=complete_preset,
+    ),
+]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", metavar="", help="Replace results that exist.")
 ]

@@ -9,16 +9,16 @@ import typer
 
 from dreamer.cli import filming
 from dreamer.cli.console import console
-from dreamer.cli.filming import FilmOptions
+from dreamer.cli.filming import FilmOptions, FilmOutput
 from dreamer.cli.options import (
     DryRun,
     Json,
     LookOptions,
     Overwrite,
+    PresetName,
     Quiet,
     Size,
     Verbose,
-    complete_preset,
     flattened,
 )
 from dreamer.media.files import fitting_name, shown
@@ -31,21 +31,8 @@ if TYPE_CHECKING:
 @flattened
 def video(
     clip: Annotated[str, typer.Argument(metavar="CLIP", help="The film to dream.")],
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "--output", "-o", help="The film: .mp4, .webm, .gif, .webp, or a folder of frames."
-        ),
-    ] = None,
-    preset: Annotated[
-        str | None,
-        typer.Option(
-            "--preset",
-            "-p",
-            help="How to dream: `dreamer presets list`; dream by default.",
-            autocompletion=complete_preset,
-        ),
-    ] = None,
+    output: FilmOutput = None,
+    preset: PresetName = None,
     steadiness: Annotated[
         float,
         typer.Option(

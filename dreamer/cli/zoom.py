@@ -10,15 +10,15 @@ import typer
 
 from dreamer.cli import filming
 from dreamer.cli.console import console
-from dreamer.cli.filming import FilmOptions
+from dreamer.cli.filming import FilmOptions, FilmOutput
 from dreamer.cli.options import (
     DryRun,
     Json,
     LookOptions,
     Overwrite,
+    PresetName,
     Quiet,
     Verbose,
-    complete_preset,
     flattened,
 )
 from dreamer.errors import UsageError
@@ -34,21 +34,8 @@ def zoom(
     photo: Annotated[
         str | None, typer.Argument(metavar="[PHOTO]", help="The photo; 'sky' by default.")
     ] = None,
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "--output", "-o", help="The film: .mp4, .webm, .gif, .webp, or a folder of frames."
-        ),
-    ] = None,
-    preset: Annotated[
-        str | None,
-        typer.Option(
-            "--preset",
-            "-p",
-            help="How to dream: `dreamer presets list`; dream by default.",
-            autocompletion=complete_preset,
-        ),
-    ] = None,
+    output: FilmOutput = None,
+    preset: PresetName = None,
     seconds: Annotated[
         float | None, typer.Option(help="How long it is, 0.1 to 86400; 10 by default.")
     ] = None,

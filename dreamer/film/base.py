@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 import dreamer
 from dreamer.recipe import Pixels, Recipe
 
-SCHEMA = 1
+SCHEMA = 2
 # Raised whenever the same numbers make another film.
-ENGINE = 1
+ENGINE = 2
 # What a file carries may be anybody's: nothing in it is so large that it cannot be reckoned with.
 MOST_FRAMES = 10**9
 

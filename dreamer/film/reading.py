@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +12,7 @@ from dreamer.film.base import SCHEMA
 from dreamer.film.video import VideoRecipe
 from dreamer.film.zoom import ZoomRecipe
 from dreamer.media import files, footage
+from dreamer.recipe import check_version
 
 Film = ZoomRecipe | VideoRecipe
 _FILMS: TypeAdapter[Film] = TypeAdapter(Annotated[Film, Field(discriminator="film")])
@@ -28,15 +28,7 @@ def from_json(text: str, source: str) -> Film:
     Raises:
         UsageError: it is no recipe of a film, or one of a newer version.
     """
-    try:
-        version = json.loads(text).get("schema")
-    except (ValueError, AttributeError):
-        version = None
-    if isinstance(version, int) and version > SCHEMA:
-        raise UsageError(
-            f"'{source}' carries a recipe of version {version}; this dreamer reads up to {SCHEMA}.",
-            "Update dreamer: `pip install --upgrade dreamer`.",
-        )
+    check_version(text, source, SCHEMA)
     try:
         return _FILMS.validate_json(text)
     except ValidationError as error:

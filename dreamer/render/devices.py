@@ -52,6 +52,8 @@ def _works(name: str) -> str | None:
 
     try:
         value = float(torch.ones(2, device=name).sum())
+    # A torch built without CUDA asserts, one without a kind of device has not implemented it, and
+    # a driver or device that fails is a runtime error.
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
     return None if value == 2 else "it computes wrong sums"

@@ -14,7 +14,7 @@ from dreamer.film.reading import recipe_in
 from dreamer.media import files, films, formats
 from dreamer.media.filmmaking import RECIPE_BYTES
 from dreamer.media.films import Pace
-from dreamer.render import film_output
+from dreamer.render import film_output, memory
 from dreamer.render.look import Look
 
 if TYPE_CHECKING:
@@ -178,12 +178,15 @@ def check(
         UsageError: a value that is not valid for its format, or a recipe that is too long.
         OutputError: it exists with another recipe or encoding, or cannot be written.
         InputError: the sound.
+        DeviceError: one of its pictures takes more memory than there is.
     """
     delivery = _settled(delivery, recipe)
     found = recipe_in(delivery.output) if not delivery.overwrite else None
     kept = _same(found, recipe)
     notes: tuple[str, ...] = ()
     if not kept:
+        for picture in recipe.pictures():
+            memory.check(picture, "A picture of {}x{} pixels".format(*picture.size))
         notes = films.check(
             delivery.target,
             recipe.size,

@@ -8,7 +8,6 @@ from dreamer.errors import OutputError
 from dreamer.film.base import Encoding, FilmRecipe
 from dreamer.film.differences import differences, encoded_otherwise
 from dreamer.media import files, films, footage
-from dreamer.networks import weights
 from dreamer.render.job import SAID, TAKEN
 
 
@@ -32,7 +31,7 @@ def encoding(target: str, codec: str | None, crf: int | None, audio: Path | None
     return Encoding(
         codec=name,
         crf=usual if crf is None else crf,
-        audio="" if audio is None else weights.sha256(audio),
+        audio="" if audio is None else files.sha256(audio),
     )
 
 

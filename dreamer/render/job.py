@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from dreamer import recipe as recipes
 from dreamer.errors import DreamerError, InputError, OutputError
 from dreamer.media import files, formats, reading
-from dreamer.networks import weights
 from dreamer.recipe import Origin, Recipe, Start
 from dreamer.render.look import Look, Request, look, read_recipe
 
@@ -167,7 +166,7 @@ def _source(request: Request, old: Recipe | None) -> tuple[str | bytes | Photo |
         return None, old.origin.start
     for folder in (Path(), Path(request.recipe or "").parent):
         candidate = folder / Path(old.origin.name).name
-        if candidate.is_file() and weights.sha256(candidate) == old.origin.sha256:
+        if candidate.is_file() and files.sha256(candidate) == old.origin.sha256:
             return str(candidate), "photo"
     raise InputError(
         f"The recipe in '{files.shown(request.recipe or '')}' was made for the photo "
@@ -195,7 +194,7 @@ def _name_and_size(
 
 def _sha256(source: str | bytes | Photo) -> str:
     if isinstance(source, str):
-        return weights.sha256(Path(source))
+        return files.sha256(source)
     return hashlib.sha256(source).hexdigest() if isinstance(source, bytes) else source.sha256
 
 

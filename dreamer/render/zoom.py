@@ -126,10 +126,6 @@ class Keyframes:
         step = self._view(self.recipe.step(number))
         return Nest(self.load(number), self.load(number + 1), step, self.size)
 
-    def frame(self, nest: Nest, number: int) -> Tensor:
-        """Return a frame of the film, `(1, 3, h, w)` in 0..1, from the nest of its `outer`."""
-        return nest.frame(self._view(self.recipe.places(number)))
-
     def _start(self, number: int) -> Tensor:
         """Return what a keyframe is dreamed on."""
         if number == 0:

@@ -781,3 +781,14 @@ def test_what_fails_before_anything_is_dreamed_leaves_nothing(call, monkeypatch)
     assert code == 3
     assert err.count("\n") == 2
     assert not leftovers()
+
+
+def test_frames_that_no_memory_suffices_for_are_refused_at_once(call, monkeypatch):
+    from dreamer.render import memory
+
+    monkeypatch.setattr(memory, "free", lambda: 600_000_000)
+    code, _, err = call("video", "clip.mp4", *FAST, "-o", "film.mp4")
+    assert code == 6
+    assert "A picture of 96x64 pixels needs about 0.6 GB" in err
+    assert "--size" in err
+    assert not Path("film.mp4").exists()

@@ -7,6 +7,7 @@ import pytest
 from batching import ASKED, Batch, photo
 
 from dreamer.networks import weights
+from dreamer.render import memory
 from dreamer.render.batch import estimate
 from dreamer.render.batch.estimate import START, Estimate
 from dreamer.render.batch.plan import Todo, Verdict
@@ -32,7 +33,7 @@ def speed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return 1e-6
 
     monkeypatch.setattr(estimate, "_measured_rate", rate)
-    monkeypatch.setattr(estimate, "free_memory", lambda: 10**12)
+    monkeypatch.setattr(memory, "free", lambda: 10**12)
     return measured
 
 
@@ -129,17 +130,17 @@ def test_the_memory_is_that_of_the_largest_that_run_at_once(
     assert estimated(batch, 2).memory == large + small
     assert estimated(batch, 9).memory == large + 2 * small
     # With less there are fewer at once; one has to be.
-    monkeypatch.setattr(estimate, "free_memory", lambda: large + 10)
+    monkeypatch.setattr(memory, "free", lambda: large + 10)
     assert estimated(batch, 9).memory == large + 10
-    monkeypatch.setattr(estimate, "free_memory", lambda: 10)
+    monkeypatch.setattr(memory, "free", lambda: 10)
     assert estimated(batch, 9).memory == large
 
 
 def test_a_network_that_was_not_measured_is_taken_for_the_largest(batch: Batch) -> None:
     recipe = next(each.recipe for each in batch.judge() if isinstance(each, Todo))
-    unknown = estimate.memory(recipe.model_copy(update={"network": "new"}))
-    for name in estimate.PER_PIXEL:
-        assert estimate.memory(recipe.model_copy(update={"network": name})) <= unknown
+    unknown = memory.needed(recipe.model_copy(update={"network": "new"}))
+    for name in memory.PER_PIXEL:
+        assert memory.needed(recipe.model_copy(update={"network": name})) <= unknown
 
 
 GB = 10**9
@@ -190,9 +191,9 @@ def test_the_memory_of_a_container_is_what_it_may_use(
     (tmp_path / "memory").mkdir()
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-    monkeypatch.setattr(estimate, "_CGROUP", tmp_path)
+    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=8 * GB))
-    assert estimate.free_memory() == pytest.approx(free * estimate.SHARE)
+    assert memory.free() == pytest.approx(free * memory.SHARE)
 
 
 def test_a_small_picture_tells_how_fast_this_machine_is(batch: Batch) -> None:

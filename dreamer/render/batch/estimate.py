@@ -2,86 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import heapq
-import itertools
-import math
-import re
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-
-import psutil
 
 from dreamer.errors import DeviceError
 from dreamer.networks import weights
-from dreamer.recipe import Origin, Recipe
+from dreamer.recipe import Origin
+from dreamer.render import memory
 from dreamer.render.batch.journal import Record
 from dreamer.render.batch.plan import Todo, Verdict
 from dreamer.render.look import Look
 
-WORKER = 600_000_000
-"""Bytes that a worker with a network takes before it has a picture."""
-
-# Bytes that a pixel takes in the largest octave, measured at 512 to 1024 px with `parts` and
-# `objects` as targets; and for networks that were not measured, the most of those that were.
-PER_PIXEL = {
-    "efficientnet_lite0": 950,
-    "mobilenet_v3_large": 850,
-    "googlenet": 1150,
-    "inception_v3": 1250,
-    "resnet50": 1200,
-    "convnext_tiny": 2000,
-    "vgg16": 2150,
-    "vgg19": 2250,
-    "densenet121": 2600,
-}
-PER_PIXEL_AT_MOST = 2600
 START = 3.0  # seconds until the workers are there
-DECODED = 32  # bytes that a pixel of a photo takes while it is read; measured at 96 megapixels
-SHARE = 0.85  # of the memory that is free
-
-_CGROUP = Path("/sys/fs/cgroup")
-_LIMITS = (
-    ("memory.max", "memory.current", "memory.stat"),
-    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),
-)
-
-
-def memory(recipe: Recipe, own: tuple[int, int] | None = None) -> int:
-    """Return about how many bytes a worker takes to make a picture.
-
-    Args:
-        recipe: the picture's.
-        own: the photo's own width and height, px: a large one takes much before it is small.
-    """
-    per_pixel = PER_PIXEL.get(recipe.network, PER_PIXEL_AT_MOST)
-    decoded = DECODED * math.prod(own) if own is not None else 0
-    return WORKER + max(decoded, math.prod(recipe.size) * per_pixel)
-
-
-def free_memory() -> int:
-    """Return how many bytes a batch may use: a share of what is free here, containers included."""
-    free: int = psutil.virtual_memory().available
-    for folder, names in itertools.product(_groups(), _LIMITS):
-        with contextlib.suppress(OSError, ValueError):
-            limit, used, told = ((folder / name).read_text() for name in names)
-            # What is kept of files that were read counts as used, and is given up when needed.
-            kept = max(map(int, re.findall(r"inactive_file (\d+)", told)), default=0)
-            free = min(free, int(limit) - int(used) + kept)
-    return round(max(free, 0) * SHARE)
-
-
-def _groups() -> list[Path]:
-    """Return the control groups that this process is in, the innermost first."""
-    own = ""
-    with contextlib.suppress(OSError):
-        found = re.search(r"^0::/(.*)$", Path("/proc/self/cgroup").read_text(), re.MULTILINE)
-        own = found[1] if found else ""
-    inner = _CGROUP / own
-    return [inner, *(each for each in inner.parents if each.is_relative_to(_CGROUP))]
 
 
 @dataclass(frozen=True)
@@ -139,13 +74,13 @@ def estimate(
         if isinstance(verdict, Todo):
             rate = rates[verdict.item.look.preset]
             seconds = None if rate is None else rate * verdict.recipe.work
-            need = memory(verdict.recipe, verdict.own)
+            need = memory.needed(verdict.recipe, verdict.own)
             expected.append(Expected(verdict, seconds, need))
         else:
             expected.append(Expected(verdict, 0.0, 0))
     count = max(1, min(workers(len(todo)), len(todo)))
     largest = sorted((each.memory for each in expected), reverse=True)[:count]
-    together = min(sum(largest), max(free_memory(), largest[0] if largest else 0))
+    together = min(sum(largest), max(memory.free(), largest[0] if largest else 0))
     known = [each.seconds for each in expected if each.seconds is not None]
     seconds = START + _makespan(known, count) if todo else 0.0
     whole = seconds if len(known) == len(expected) else None

@@ -22,7 +22,8 @@ from dreamer.errors import DeviceError, DreamerError, OutputError, UsageError, o
 from dreamer.media import files
 from dreamer.media.gathering import natural
 from dreamer.recipe import Recipe
-from dreamer.render.batch import estimate, names, page
+from dreamer.render import memory
+from dreamer.render.batch import names, page
 from dreamer.render.batch.journal import Journal, Record, Stat
 from dreamer.render.batch.plan import Item, Refused, Todo, Verdict, file_stat, record_of
 from dreamer.render.batch.tasks import Dropped, Event, Failed, Lost, Made, Progress, Runner, Task
@@ -227,7 +228,7 @@ class Run:
         """Give the runner as much as it takes."""
         while self._waiting and not self._stopping():
             each = self._waiting[0]
-            need = math.inf if each.alone else estimate.memory(each.todo.recipe, each.todo.own)
+            need = math.inf if each.alone else memory.needed(each.todo.recipe, each.todo.own)
             if not runner.ready(len(self._waiting), need):
                 return
             self._waiting.popleft()

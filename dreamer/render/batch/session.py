@@ -14,8 +14,8 @@ from dreamer.media import ffmpeg, files, gathering
 from dreamer.media.gathering import Gathered
 from dreamer.networks import weights
 from dreamer.recipe import Start
-from dreamer.render import devices
-from dreamer.render.batch import estimate, journal, names, plan, pool, run
+from dreamer.render import devices, memory
+from dreamer.render.batch import journal, names, plan, pool, run
 from dreamer.render.batch.journal import Record
 from dreamer.render.batch.plan import Item, Judge, Refused, Verdict
 from dreamer.render.batch.run import OnEvent, Options, Result, Run
@@ -308,7 +308,7 @@ class Session:
 
             return Cluster(self.wanted.cluster, first, gpus=self.wanted.gpus)
         places = devices.alike(first.device)
-        return pool.Pool(self.workers(), estimate.free_memory, places)
+        return pool.Pool(self.workers(), memory.free, places)
 
     def _options(self) -> Options:
         return Options(
