@@ -17,9 +17,13 @@ _LUMA = (0.2126, 0.7152, 0.0722)
 
 
 @cache
+def _root() -> Tensor:
+    return torch.tensor(_CORRELATION) / _LONGEST_COLUMN
+
+
+@cache
 def _covariance() -> Tensor:
-    root = torch.tensor(_CORRELATION) / _LONGEST_COLUMN
-    covariance = root @ root.T
+    covariance = _root() @ _root().T
     return covariance / covariance.diagonal().mean()
 
 
@@ -40,6 +44,16 @@ def decorrelate(gradient: Tensor, amount: float) -> Tensor:
         return gradient
     matrix = torch.lerp(torch.eye(3), _covariance(), amount).to(gradient)
     return mix_channels(matrix, gradient)
+
+
+def correlate(values: Tensor) -> Tensor:
+    """Turn decorrelated colours `t` into those of pictures, `C t`: `(N, 3, H, W)` both."""
+    return mix_channels(_root().to(values), values)
+
+
+def uncorrelate(values: Tensor) -> Tensor:
+    """Undo `correlate`: `C^-1` of `(N, 3, H, W)`."""
+    return mix_channels(torch.linalg.inv(_root()).to(values), values)
 
 
 def mute(gradient: Tensor, chroma: float) -> Tensor:

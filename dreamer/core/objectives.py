@@ -14,6 +14,11 @@ from torch import Tensor
 from dreamer.core.transforms import Locate
 
 Activations = Mapping[str, Tensor]
+References = Mapping[str, Activations]
+"""What a network answers to other pictures, by their names, seen as the picture at hand is."""
+
+# Below this cosine a direction counts as met no less: lucid's, so that there is a slope to climb.
+_LEAST_COSINE = 0.1
 
 
 def _here(y: float, x: float) -> tuple[float, float]:
@@ -30,6 +35,9 @@ class Term:
         at: `(y, x)` of a neuron as shares 0..1 of the picture, or None for all positions.
         weight: its share; negative to be avoided.
         label: how it was asked for, such as `class:zebra`.
+        direction: `(channel, share)` pairs instead of a channel: a direction among the channels.
+        like: the name of a picture instead: its activations are what is maximised, exaggerated.
+        power: how many times the cosine counts to a direction or to what a picture does.
     """
 
     layer: str
@@ -37,25 +45,51 @@ class Term:
     at: tuple[float, float] | None = None
     weight: float = 1.0
     label: str = ""
+    direction: tuple[tuple[int, float], ...] = ()
+    like: str | None = None
+    power: float = 1.0
 
-    def measure(self, activations: Activations, locate: Locate = _here) -> Tensor:
-        """Return the scalar without its weight.
+    def each(
+        self,
+        activations: Activations,
+        locate: Locate = _here,
+        references: References | None = None,
+    ) -> Tensor:
+        """Return the scalar of every picture, `(N,)`, without the weight.
 
         Args:
             activations: must hold `layer`.
-            locate: where a place on the canvas is in the view that was shown.
+            locate: where a place on the canvas is in the views that were shown: one `(y, x)`, or
+                `(N, 2)` of them.
+            references: must hold the picture that `like` names, as it looks in the same views.
         """
         values = activations[self.layer]
+        if self.like is not None:
+            return _agreement(values, (references or {})[self.like][self.layer], self.power)
+        if self.direction:
+            channels, shares = zip(*self.direction, strict=True)
+            vector = values.new_zeros(values.shape[1])
+            vector[list(channels)] = values.new_tensor(shares)
+            return _agreement(values, (vector / vector.norm()).view(1, -1, 1, 1), self.power)
         if self.channel is None:
-            return values.square().mean()
+            return values.square().mean((1, 2, 3))
         values = values[:, self.channel]
         if self.at is None:
-            return values.mean()
-        y, x = locate(*self.at)
+            return values.mean((1, 2))
+        places = torch.as_tensor(locate(*self.at)).expand(len(values), 2)
         height, width = values.shape[1:]
-        row = min(max(int(y * height), 0), height - 1)
-        column = min(max(int(x * width), 0), width - 1)
-        return values[:, row, column].mean()
+        rows = (places[:, 0] * height).long().clamp(0, height - 1)
+        columns = (places[:, 1] * width).long().clamp(0, width - 1)
+        return values[torch.arange(len(values)), rows, columns]
+
+    def measure(
+        self,
+        activations: Activations,
+        locate: Locate = _here,
+        references: References | None = None,
+    ) -> Tensor:
+        """Return the mean of `each`, a scalar."""
+        return self.each(activations, locate, references).mean()
 
     def __str__(self) -> str:
         """Name the term as the target grammar does."""
@@ -76,9 +110,21 @@ class Objective:
         """Name the layers it looks at, each once."""
         return tuple(dict.fromkeys(term.layer for term in self.terms))
 
-    def __call__(self, activations: Activations, locate: Locate = _here) -> Tensor:
+    @property
+    def likes(self) -> tuple[str, ...]:
+        """Name the pictures that it needs the activations of, each once."""
+        return tuple(dict.fromkeys(term.like for term in self.terms if term.like is not None))
+
+    def __call__(
+        self,
+        activations: Activations,
+        locate: Locate = _here,
+        references: References | None = None,
+    ) -> Tensor:
         """Return the scalar to maximise."""
-        values = [term.weight * term.measure(activations, locate) for term in self.terms]
+        values = [
+            term.weight * term.measure(activations, locate, references) for term in self.terms
+        ]
         return torch.stack(values).sum()
 
     def __add__(self, other: Objective) -> Objective:
@@ -109,3 +155,19 @@ class Objective:
             joint = f" {sign} " if text else ("-" if sign == "-" else "")
             text += f"{joint}{factor}{term}"
         return text
+
+
+def _agreement(values: Tensor, wanted: Tensor, power: float) -> Tensor:
+    """Return how far values go where they should, `(N,)`: `mean(dot * max(.1, cos)^power)`.
+
+    Lucid's measure for directions and caricatures: the dot product alone is had by growing
+    anything, the cosine alone by showing nothing.
+
+    Args:
+        values: `(N, C, h, w)`.
+        wanted: `(N or 1, C, h or 1, w or 1)`.
+        power: of the cosine.
+    """
+    dot = (values * wanted).sum(1)
+    norms = values.square().sum(1).add(1e-12).sqrt() * wanted.square().sum(1).add(1e-12).sqrt()
+    return (dot * (dot / norms).clamp_min(_LEAST_COSINE) ** power).mean((1, 2))

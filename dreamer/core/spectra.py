@@ -1,0 +1,109 @@
+"""The spectrum of a picture: its frequencies, and what natural pictures have of each.
+
+Spectra are those of `torch.fft.rfft2`: `(H, W // 2 + 1)` coefficients a channel, for even and odd
+sides alike.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from dreamer.core import colour
+
+# (A, b, f1, s) of `exp(A) f^-b / (1 + (f / f1)^s)`, a fit to ImageNet in decorrelated colours.
+_NATURAL = ((3.28, 1.33, 0.283, 4.2), (3.12, 1.37, 0.263, 4.5), (3.14, 1.32, 0.281, 4.7))
+# How near to black and white a photo's values count, so that their logits are finite.
+_LOGIT_MARGIN = 1 / 510
+
+
+def frequencies(size: tuple[int, int]) -> Tensor:
+    """Return the radial frequency of each coefficient, `(H, W // 2 + 1)` in cycles a pixel.
+
+    Args:
+        size: height and width of the picture, px.
+    """
+    height, width = size
+    return torch.hypot(torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)[None])
+
+
+def clamped(size: tuple[int, int]) -> Tensor:
+    """Return `frequencies`, with the lowest that a picture of `size` can hold in place of zero."""
+    return frequencies(size).clamp_min(1 / max(size))
+
+
+def inverse(size: tuple[int, int]) -> Tensor:
+    """Return lucid's scale of a Fourier canvas, `(H, W // 2 + 1)`: `sqrt(H W) / f`.
+
+    From the Distill article's code (Olah et al., "Feature Visualization", 2017): an optimiser that
+    moves all coefficients alike then moves the coarse ones more.
+    """
+    return math.sqrt(size[0] * size[1]) / clamped(size)
+
+
+def natural(size: tuple[int, int]) -> Tensor:
+    """Return the magnitude of natural pictures, `(3, H, W // 2 + 1)`, in decorrelated colours.
+
+    An analytic fit to the mean spectrum of ImageNet; any factor common to all is without meaning.
+    """
+    f = clamped(size)
+    return torch.stack([math.exp(a) * f**-b / (1 + (f / knee) ** s) for a, b, knee, s in _NATURAL])
+
+
+def measured(photos: Iterable[Tensor], size: tuple[int, int]) -> Tensor:
+    """Return the mean magnitude of photos, `(3, H, W // 2 + 1)`, in decorrelated colours.
+
+    As MACO's authors measured theirs: the mean of `|rfft2(C^-1 logit(rgb))|` (Fel et al.,
+    "Unlocking Feature Visualization for Deeper Networks with MAgnitude Constrained Optimization",
+    2023).
+
+    Args:
+        photos: at least one, each `(1, 3, H, W)` in 0..1 of `size`.
+        size: height and width, px.
+
+    Raises:
+        ValueError: there are none.
+    """
+    total, count = torch.zeros(3, size[0], size[1] // 2 + 1), 0
+    for photo in photos:
+        values = colour.uncorrelate(photo.clamp(_LOGIT_MARGIN, 1 - _LOGIT_MARGIN).logit())
+        # A frame that does not wrap around has a cross of high frequencies; a window takes it out.
+        values = (values - values.mean((2, 3), keepdim=True)) * _window(size)
+        total += torch.fft.rfft2(values[0]).abs()
+        count += 1
+    if count == 0:
+        raise ValueError("a spectrum is measured from at least one photo")
+    return total / count
+
+
+def resized(spectrum: Tensor, size: tuple[int, int]) -> Tensor:
+    """Carry coefficients to another size of the same picture: `irfft2` of them, resampled exactly.
+
+    Frequencies that the other size cannot hold are dropped, those that are new are zero.
+
+    Args:
+        spectrum: `(..., H, W // 2 + 1)`, real or complex, of a picture of any size.
+        size: height and width to carry them to, px.
+
+    Returns:
+        `(..., H', W' // 2 + 1)`; not scaled, so divide by the old and multiply by the new number of
+        pixels if the picture is to keep its values.
+    """
+    rows, columns = size[0], size[1] // 2 + 1
+    result = spectrum.new_zeros((*spectrum.shape[:-2], rows, columns))
+    tall, wide = min(rows, spectrum.shape[-2]), min(columns, spectrum.shape[-1])
+    top, bottom = (tall + 1) // 2, tall // 2
+    result[..., :top, :wide] = spectrum[..., :top, :wide]
+    if bottom:
+        result[..., -bottom:, :wide] = spectrum[..., -bottom:, :wide]
+    return result
+
+
+def _window(size: tuple[int, int]) -> Tensor:
+    """Return a Hann window of mean square 1, `(H, W)`."""
+    height, width = (torch.hann_window(side, periodic=False).clamp_min(1e-3) for side in size)
+    window = height[:, None] * width[None]
+    return window / window.square().mean().sqrt()
