@@ -12,17 +12,31 @@ from typing import TYPE_CHECKING, Any
 from dreamer.errors import DreamerError
 
 if TYPE_CHECKING:
-    from dreamer.api import dream
+    from dreamer.api import dream, visualize
+    from dreamer.networks.network import Network
     from dreamer.networks.network import load as load_network
     from dreamer.render.still import Dream
+    from dreamer.render.visualize import Visualization
 
 __version__ = "0.1.0"
-__all__ = ["Dream", "DreamerError", "__version__", "dream", "load_network"]
+__all__ = [
+    "Dream",
+    "DreamerError",
+    "Network",
+    "Visualization",
+    "__version__",
+    "dream",
+    "load_network",
+    "visualize",
+]
 
 _HOMES = {
     "dream": ("dreamer.api", "dream"),
     "Dream": ("dreamer.render.still", "Dream"),
+    "Network": ("dreamer.networks.network", "Network"),
     "load_network": ("dreamer.networks.network", "load"),
+    "visualize": ("dreamer.api", "visualize"),
+    "Visualization": ("dreamer.render.visualize", "Visualization"),
 }
 
 

@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack, cast, overload
 
 import torch
 from PIL import Image
@@ -20,7 +20,9 @@ from dreamer.media import images
 from dreamer.media.images import Photo
 from dreamer.networks.network import Network
 from dreamer.render import job as jobs
-from dreamer.render import still
+from dreamer.render import still, visual_job
+from dreamer.render import visualize as rendering
+from dreamer.render.visualize import Visualization
 from dreamer.settings import all_settings
 
 
@@ -83,6 +85,120 @@ def dream(
         )
         loaded = job.load_network()
     return still.dream(job.recipe, job.photo, loaded, on_step=on_step)
+
+
+@overload
+def visualize(
+    target: str, *, diversity: None = None, **options: Unpack[VisualOptions]
+) -> Visualization: ...
+
+
+@overload
+def visualize(
+    target: str | Sequence[str], *, diversity: int | None = None, **options: Unpack[VisualOptions]
+) -> list[Visualization]: ...
+
+
+def visualize(
+    target: str | Sequence[str], *, diversity: int | None = None, **options: Unpack[VisualOptions]
+) -> Visualization | list[Visualization]:
+    """Show what a layer, a channel, a neuron, a class or a mixture of them looks for.
+
+    `dreamer.visualize("block8:37").save("37.png")`
+
+    Args:
+        target: as on the command line; or several.
+        diversity: so many pictures of each target, as different as can be.
+        **options: see `VisualOptions`.
+
+    Returns:
+        A `Visualization` of one target: `.image`, `.pixels`, `.score`, `.recipe`, `.save(path)`; a
+        list of them for several targets, or with `diversity`, a target's pictures in turn.
+
+    Raises:
+        DreamerError: one of its kinds in `dreamer.errors`, each with an advice.
+    """
+    given = dict(options)
+    on_step: Any = given.pop("on_step", None)
+    size = given.pop("size", None)
+    spectrum: Any = given.pop("spectrum", None)
+    names = ("network", "weights", "seed", "threads")
+    place: dict[str, Any] = {name: given.pop(name, None) for name in names}
+    request = visual_job.VisualRequest(
+        targets=(target,) if isinstance(target, str) else tuple(target),
+        method=cast("str | None", given.pop("method", None)),
+        size=(size, size) if isinstance(size, int) else cast("tuple[int, int] | None", size),
+        spectrum=None if spectrum is None else os.fspath(spectrum),
+        diversity=diversity,
+        restarts=cast("int | None", given.pop("restarts", None)),
+        negative=bool(given.pop("negative", False)),
+        look=jobs.Request(
+            **place,
+            device=str(given.pop("device", "auto")),
+            offline=bool(given.pop("offline", False)),
+            to_file=False,
+        ),
+        settings=given,
+    )
+    with torch.inference_mode(False):
+        job = visual_job.prepare(request)
+        network = job.load_network()
+    made = rendering.make(job.recipes, network, on_step=on_step, workers=job.workers)
+    return made[0] if isinstance(target, str) and diversity is None else made
+
+
+class VisualOptions(TypedDict, total=False):
+    """How `visualize` makes its pictures.
+
+    Attributes:
+        network: a network's name, or one that is loaded: `dreamer.Network.from_module` takes any.
+        weights: the name of published weights, or a checkpoint; not with a loaded network.
+        method: "dreamer", "lucid", "distill" or "maco"; the rest goes over it.
+        canvas: "fourier", "maco" or "pixel".
+        size: a side, or width and height, px.
+        octaves: sizes to grow through, each half as large as the next.
+        steps: of all octaves together.
+        views: of the picture a step.
+        transforms: that views go through: "dreamer", "lucid", "distill", "maco" or "none".
+        optimiser: "adam" or "nadam".
+        rate: the learning rate.
+        decay: the share of it that is gone by an octave's last step.
+        neutral: whether a MACO picture has no colour cast.
+        spectrum: a folder of photos whose spectrum a MACO picture is to have.
+        redirect: for how many steps dead units are reached through their rectifiers.
+        alpha: whether what does not matter is transparent.
+        restarts: from how many starts; the best picture is kept.
+        negative: show what the target responds to least.
+        seed: decides all that is random.
+        device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
+        threads: to compute with; part of the recipe.
+        offline: never fetch weights.
+        on_step: called with a `dreamer.render.visualize.Progress` after every step.
+    """
+
+    network: str | Network | None
+    weights: str | Path | None
+    method: str
+    canvas: str
+    size: int | tuple[int, int]
+    octaves: int
+    steps: int
+    views: int
+    transforms: str
+    optimiser: str
+    rate: float
+    decay: float
+    neutral: bool
+    spectrum: str | os.PathLike[str]
+    redirect: int
+    alpha: bool
+    restarts: int
+    negative: bool
+    seed: int
+    device: str | torch.device
+    threads: int
+    offline: bool
+    on_step: Callable[[rendering.Progress], None]
 
 
 def _photo(photo: object) -> str | bytes | Photo | None:

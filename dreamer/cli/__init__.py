@@ -17,6 +17,7 @@ from dreamer.cli import (
     networks,
     presets,
     video,
+    visualize,
     watch,
     zoom,
 )
@@ -34,6 +35,7 @@ app.command("batch")(batch.batch)
 app.command("watch")(watch.watch)
 app.command("zoom")(zoom.zoom)
 app.command("video")(video.video)
+app.command("visualize")(visualize.visualize)
 app.add_typer(presets.app, name="presets")
 app.add_typer(networks.app, name="networks")
 app.command("layers")(layers.layers)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,7 +17,9 @@ from dreamer.media.files import shown
 if TYPE_CHECKING:
     from dreamer.film.base import FilmRecipe
     from dreamer.film.video import VideoRecipe
+    from dreamer.film.visual import PassageRecipe
     from dreamer.film.zoom import Key, ZoomRecipe
+    from dreamer.visual_recipe import VisualRecipe
 
 
 def inspect(
@@ -33,15 +36,21 @@ def inspect(
     console.setup("inspect", as_json=as_json, verbose=verbose)
     from dreamer.film.reading import recipe_in
     from dreamer.presets import to_toml
+    from dreamer.render import visual_job
     from dreamer.render.job import read_recipe
 
     film = None if file == "-" else recipe_in(Path(file))
     if film is not None:
         result = {"recipe": film.to_dict(), "recipe_hash": film.hash}
-        console.finish(result, _zoom(film) if film.film == "zoom" else _video(film))
+        console.finish(result, _film(film))
         return
+    source = sys.stdin.buffer.read() if file == "-" else file
     try:
-        recipe = read_recipe(sys.stdin.buffer.read() if file == "-" else file)
+        visual = visual_job.recipes_in(source)
+        if visual:
+            _visualizations(visual)
+            return
+        recipe = read_recipe(source)
     except InputError:
         if file == "-" or not _plays(file):
             raise
@@ -64,9 +73,64 @@ def inspect(
         ("threads", f"{recipe.threads} on {recipe.device}"),
         ("recipe", recipe.hash),
     )
-    text = "\n".join(f"{name:8} {value}" for name, value in facts)
+    text = _lines(facts)
     result = {"recipe": recipe.to_dict(), "recipe_hash": recipe.hash}
     console.finish(result, f"{text}\n\n{to_toml(recipe.settings)}".rstrip())
+
+
+def _film(recipe: ZoomRecipe | VideoRecipe | PassageRecipe) -> str:
+    if recipe.film == "zoom":
+        return _zoom(recipe)
+    return _video(recipe) if recipe.film == "video" else _passage(recipe)
+
+
+def _visualizations(recipes: Sequence[VisualRecipe]) -> None:
+    """Print the recipes of feature visualizations, one after the other."""
+    text = "\n\n".join(_lines(_visual_facts(each)) for each in recipes)
+    first = recipes[0]
+    result: dict[str, Any] = {"recipe": first.to_dict(), "recipe_hash": first.hash}
+    if len(recipes) > 1:
+        result = {"recipes": [{"recipe": r.to_dict(), "recipe_hash": r.hash} for r in recipes]}
+    console.finish(result, text)
+
+
+def _visual_facts(recipe: VisualRecipe) -> Sequence[tuple[str, str]]:
+    settings = recipe.settings
+    width, height = recipe.size
+    return (
+        ("made by", f"dreamer {recipe.dreamer}" + (", stopped early" if recipe.partial else "")),
+        ("shows", recipe.label),
+        ("size", f"{width}x{height}, {settings.octaves} octaves"),
+        ("method", f"{recipe.method}: {settings.canvas} canvas, {settings.transforms} transforms"),
+        ("steps", f"{settings.steps} with {settings.views} views, {settings.optimiser}"),
+        ("network", f"{recipe.network}, weights {recipe.weights[:8]}"),
+        ("score", "unknown" if recipe.score is None else f"{recipe.score:g} on held-out crops"),
+        ("seed", f"{recipe.seed}, best of {recipe.restarts} starts"),
+        ("threads", f"{recipe.threads} on {recipe.device}"),
+        ("recipe", recipe.hash),
+    )
+
+
+def _lines(facts: Sequence[tuple[str, str]]) -> str:
+    return "\n".join(f"{name:8} {value}" for name, value in facts)
+
+
+def _passage(recipe: PassageRecipe) -> str:
+    first = recipe.stations[0]
+    width, height = recipe.size
+    facts = (
+        ("made by", f"dreamer {recipe.dreamer}"),
+        ("shows", " -> ".join(each.target for each in recipe.stations)),
+        ("film", f"{width}x{height}, {recipe.frames} frames at {recipe.fps:g} a second"),
+        ("way", f"{recipe.keys} keys" + (", in a loop" if recipe.loop else "")),
+        ("method", f"{first.method}: {first.settings.canvas} canvas, {first.settings.steps} steps"),
+        ("network", f"{first.network}, weights {first.weights[:8]}"),
+        ("seed", str(first.seed)),
+        ("threads", f"{first.threads} on {first.device}"),
+        ("written", _written(recipe)),
+        ("recipe", recipe.hash),
+    )
+    return _lines(facts)
 
 
 def _zoom(recipe: ZoomRecipe) -> str:
@@ -96,7 +160,7 @@ def _zoom(recipe: ZoomRecipe) -> str:
         ("written", _written(recipe)),
         ("recipe", recipe.hash),
     )
-    return "\n".join(f"{name:8} {value}" for name, value in facts)
+    return _lines(facts)
 
 
 def _video(recipe: VideoRecipe) -> str:
@@ -115,7 +179,7 @@ def _video(recipe: VideoRecipe) -> str:
         ("written", _written(recipe)),
         ("recipe", recipe.hash),
     )
-    return "\n".join(f"{name:8} {value}" for name, value in facts)
+    return _lines(facts)
 
 
 def _written(recipe: FilmRecipe) -> str:

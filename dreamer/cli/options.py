@@ -88,6 +88,32 @@ DryRun = Annotated[bool, typer.Option("--dry-run", metavar="", help="Show the pl
 
 
 @dataclass(frozen=True)
+class PlaceOptions:
+    """The options that say with which network, and where to compute."""
+
+    network: Annotated[
+        str | None,
+        typer.Option(
+            help=f"The network to look into; {rows.DEFAULT} by default.",
+            autocompletion=complete_network,
+        ),
+    ] = None
+    weights: Annotated[
+        str | None, typer.Option(help="A checkpoint, or the name of published weights.")
+    ] = None
+    seed: Annotated[int | None, typer.Option(min=0, help="Another picture of the same.")] = None
+    device: Annotated[str, typer.Option(help=f"{DEVICES}.", autocompletion=complete_device)] = (
+        "auto"
+    )
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=1024, help="Processors for one picture; one of many takes only one."
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
 class LookOptions:
     """The options that say how to dream, whatever the photo and however many."""
 

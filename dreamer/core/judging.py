@@ -6,6 +6,7 @@ the loop saw last.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -13,13 +14,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from dreamer.core import spectra
+from dreamer.core import colour, spectra
 from dreamer.core.objectives import Activations
 
 # The smallest held-out crop, as a share of the picture's sides.
 SMALLEST_CROP = 0.75
 # Below this standard deviation, in units of the whole range, a picture shows nothing.
 FLAT = 4 / 255
+# Black and white count as half a level away from themselves, so that their logits are finite.
+_MARGIN = 1 / 510
 # What rounding to 8 bits adds to a logit around 1/2 (whose slope is 4 there), root mean square.
 _ROUNDING = 4 / 255 / math.sqrt(12)
 
@@ -28,7 +31,7 @@ _ROUNDING = 4 / 255 / math.sqrt(12)
 def held_out(
     pixels: Tensor,
     network: Callable[[Tensor], Activations],
-    objective: Callable[[Activations], Tensor],
+    objective: Callable[[Activations, Callable[[float, float], Tensor]], Tensor],
     *,
     crops: int = 64,
     seed: int = 64,
@@ -45,24 +48,22 @@ def held_out(
     Args:
         pixels: `(1, 3, H, W)` in 0..1.
         network: maps `(N, 3, H, W)` in 0..1 to the activations of the objective's layers.
-        objective: a mean over the batch; where it looks at one place, it does so in each crop.
+        objective: such as an `Objective`: the mean over a batch. Its second argument maps a place
+            of the picture to that in each crop, `(N, 2)`; outside a crop it is beyond 0..1.
         crops: how many.
         seed: of the generator.
         batch: how many are shown at once.
     """
     random = torch.Generator().manual_seed(seed)
     draw = torch.rand(crops, 3, generator=random, dtype=torch.float64)
-    side = SMALLEST_CROP + (1 - SMALLEST_CROP) * draw[:, 0]
-    centre = (1 - side[:, None]) * (2 * draw[:, 1:] - 1)  # -1..1 is the whole picture
-    maps = torch.zeros(crops, 2, 3, dtype=torch.float64)
-    maps[:, 0, 0] = maps[:, 1, 1] = side
-    maps[:, :, 2] = centre
+    sides = SMALLEST_CROP + (1 - SMALLEST_CROP) * draw[:, :1]
+    corners = (1 - sides) * draw[:, 1:]  # (y, x), shares of the picture
     total = 0.0
-    for some in maps.to(pixels).split(batch):
-        shown = pixels.expand(len(some), -1, -1, -1)
-        grid = F.affine_grid(some, list(shown.shape), align_corners=False)
-        seen = F.grid_sample(shown, grid, padding_mode="border", align_corners=False)
-        total += objective(network(seen)).item() * len(some)
+    for first in range(0, crops, batch):
+        side, corner = sides[first : first + batch], corners[first : first + batch]
+        locate = functools.partial(_place, side, corner)
+        seen = _crops(pixels, side, corner)
+        total += objective(network(seen), locate).item() * len(side)
     return total / crops
 
 
@@ -70,9 +71,10 @@ def radial_spectrum(pixels: Tensor) -> Tensor:
     """Return the log mean magnitude of each ring of frequencies, in decorrelated colours.
 
     Ring `k` is what lies around `k` cycles over the shorter side, `k` from 1 to half of that side.
-    Magnitudes are those of `spectra.measured`, at least what rounding to 8 bits leaves, so that a
-    colour that is absent has a finite logarithm. The mean over octaves and colours is 0: contrast
-    does not count, how colourful a picture is does.
+    Magnitudes are those of `C^-1 logit(rgb)`, what the natural ones were measured of, under a Hann
+    window, and at least what rounding to 8 bits leaves, so that a colour that is absent has a
+    finite logarithm. The mean over octaves and colours is 0: contrast does not count, how
+    colourful a picture is does.
 
     Args:
         pixels: `(1, 3, H, W)` in 0..1, no side below 2.
@@ -81,8 +83,10 @@ def radial_spectrum(pixels: Tensor) -> Tensor:
         `(3, min(H, W) // 2)`, natural logarithms.
     """
     size = (pixels.shape[2], pixels.shape[3])
-    magnitude = spectra.measured([pixels], size)
-    return _balanced(_rings(magnitude.clamp_min(_ROUNDING * math.sqrt(size[0] * size[1])), size))
+    values = colour.uncorrelate(pixels.clamp(_MARGIN, 1 - _MARGIN).logit())
+    values = (values - values.mean((2, 3), keepdim=True)) * _window(size).to(pixels)
+    magnitude = torch.fft.rfft2(values[0]).abs().cpu()
+    return _balanced(_rings(magnitude.clamp_min(_ROUNDING * math.sqrt(math.prod(size))), size))
 
 
 def spectrum_distance(pixels: Tensor, reference: Tensor | None = None) -> float:
@@ -94,8 +98,8 @@ def spectrum_distance(pixels: Tensor, reference: Tensor | None = None) -> float:
 
     Args:
         pixels: `(1, 3, H, W)` in 0..1, no side below 2.
-        reference: magnitudes `(3, H, W // 2 + 1)` of pictures of this size, as those of
-            `spectra.measured`; `spectra.natural` if None.
+        reference: magnitudes `(3, H, W // 2 + 1)` of pictures of this size, of any scale, as from
+            `spectra.from_profile`; `spectra.natural` if None.
     """
     size = (pixels.shape[2], pixels.shape[3])
     natural = spectra.natural(size) if reference is None else reference
@@ -117,14 +121,35 @@ def clipped(pixels: Tensor, levels: int = 0) -> float:
 def is_grey(pixels: Tensor) -> bool:
     """Tell whether a picture shows nothing: no colour varies by more than `FLAT`, 4 of 255 levels.
 
-    A dead unit, whose gradient is zero, leaves a canvas as it began: lucid's start varies by about 0.8
-    levels, a photo or a unit that was found by OTHERS. A MACO canvas has its full contrast from the
-    beginning, so that this does not tell its dead units.
+    A dead unit, which has no gradient, leaves its canvas as it began. lucid's start has a standard
+    deviation of .8 levels; a photo, and a unit that a usual recipe found, one of 20 and more. A
+    canvas that begins with its full contrast, as MACO's does, does not tell its dead units so.
 
     Args:
         pixels: `(1, 3, H, W)` in 0..1.
     """
     return pixels.std(dim=(2, 3), correction=0).amax().item() < FLAT
+
+
+def _crops(pixels: Tensor, side: Tensor, corner: Tensor) -> Tensor:
+    """Enlarge square shares of a picture to its size, `(N, 3, H, W)`; see `held_out`."""
+    maps = torch.zeros(len(side), 2, 3, dtype=torch.float64)
+    maps[:, 0, :1] = maps[:, 1, 1:2] = side
+    maps[:, :, 2] = (2 * corner + side - 1).flip(1)  # from -1 to 1, x first
+    shown = pixels.expand(len(side), -1, -1, -1)
+    grid = F.affine_grid(maps, list(shown.shape), align_corners=False).to(pixels)
+    return F.grid_sample(shown, grid, padding_mode="border", align_corners=False)
+
+
+def _place(side: Tensor, corner: Tensor, y: float, x: float) -> Tensor:
+    return (torch.tensor([y, x], dtype=torch.float64) - corner) / side
+
+
+def _window(size: tuple[int, int]) -> Tensor:
+    """Return a Hann window of mean square 1, `(H, W)`, that is zero nowhere."""
+    height, width = (torch.hann_window(side + 2, periodic=False)[1:-1] for side in size)
+    window = height[:, None] * width
+    return window / window.square().mean().sqrt()
 
 
 def _rings(magnitude: Tensor, size: tuple[int, int]) -> Tensor:

@@ -50,6 +50,9 @@ class Parametrisation(Protocol):
     def enlarged(self: Self, size: Size) -> Self:
         """Return the same pictures at another height and width, px."""
 
+    def to(self: Self, device: torch.device) -> Self:
+        """Return the same pictures on a device."""
+
     def between(self, first: Tensor, second: Tensor, share: Tensor) -> Tensor:
         """Return parameters of pictures on the way from one to another.
 
@@ -91,6 +94,10 @@ class PixelParametrisation:
             resample(self.parameters.detach(), size), decorrelate=self.decorrelate
         )
 
+    def to(self, device: torch.device) -> PixelParametrisation:
+        """Return the same pictures on a device."""
+        return PixelParametrisation(self.parameters.to(device), decorrelate=self.decorrelate)
+
     def between(self, first: Tensor, second: Tensor, share: Tensor) -> Tensor:
         """Return parameters on the way, of as much contrast as both have."""
         return _blend(first, second, share)
@@ -129,14 +136,17 @@ class FourierParametrisation:
     def enlarged(self, size: Size) -> FourierParametrisation:
         """Return the same pictures at another size, their new frequencies empty."""
         spectrum = torch.view_as_complex(self.parameters.detach()) * self._scale
-        spectrum = spectra.resized(spectrum, size) * (math.prod(size) / math.prod(self.size))
-        grown = FourierParametrisation(
-            torch.view_as_real(spectrum), size, decorrelate=self.decorrelate
+        grown = spectra.resized(spectrum, size) * (math.prod(size) / math.prod(self.size))
+        scale = (spectra.inverse(size) / _FOURIER_DIVISOR).to(grown.device)
+        return FourierParametrisation(
+            torch.view_as_real(grown / scale), size, decorrelate=self.decorrelate
         )
-        grown.parameters = (
-            (grown.parameters.detach() / grown._scale[..., None]).contiguous().requires_grad_()
+
+    def to(self, device: torch.device) -> FourierParametrisation:
+        """Return the same pictures on a device."""
+        return FourierParametrisation(
+            self.parameters.to(device), self.size, decorrelate=self.decorrelate
         )
-        return grown
 
     def between(self, first: Tensor, second: Tensor, share: Tensor) -> Tensor:
         """Return parameters on the way, of as much contrast as both have."""
@@ -153,7 +163,7 @@ class MacoParametrisation:
     Args:
         phases: `(N, 3, H, W // 2 + 1)`, radians.
         size: height and width, px.
-        magnitude: `(3, H, W // 2 + 1)`, of any scale.
+        profile: of the magnitude, see `spectra.measured`; None for `spectra.natural`.
         neutral: whether the mean colour is kept at grey, so that there is no colour cast.
         decorrelate: whether colours are.
     """
@@ -162,27 +172,29 @@ class MacoParametrisation:
         self,
         phases: Tensor,
         size: Size,
-        magnitude: Tensor,
+        profile: spectra.Profile | None = None,
         *,
         neutral: bool = True,
         decorrelate: bool = True,
     ) -> None:
         self.parameters = phases.detach().requires_grad_()
         self.size = size
-        self.magnitude = magnitude
+        self.profile = profile
         self.neutral = neutral
         self.decorrelate = decorrelate
-        shown = magnitude.to(phases).clone()
+        magnitude = (
+            spectra.natural(size) if profile is None else spectra.from_profile(profile, size)
+        )
         if neutral:
-            shown[:, 0, 0] = 0
-        self._shown = shown
+            magnitude[:, 0, 0] = 0
+        self._magnitude = magnitude.to(phases)
 
     @classmethod
     def start(
         cls,
         size: Size,
         generators: Sequence[torch.Generator],
-        magnitude: Tensor | None = None,
+        profile: spectra.Profile | None = None,
         *,
         neutral: bool = True,
         decorrelate: bool = True,
@@ -192,20 +204,18 @@ class MacoParametrisation:
         Args:
             size: height and width, px.
             generators: one a picture.
-            magnitude: `(3, H, W // 2 + 1)`; None for `spectra.natural`.
+            profile: see the class.
             neutral: see the class.
             decorrelate: see the class.
         """
         shape = (3, size[0], size[1] // 2 + 1)
         phases = [math.tau * torch.rand(shape, generator=each) for each in generators]
-        if magnitude is None:
-            magnitude = spectra.natural(size)
-        return cls(torch.stack(phases), size, magnitude, neutral=neutral, decorrelate=decorrelate)
+        return cls(torch.stack(phases), size, profile, neutral=neutral, decorrelate=decorrelate)
 
     def show(self, parameters: Tensor | None = None) -> Tensor:
         """Return the pictures `(N, 3, H, W)` in 0..1."""
         phases = self.parameters if parameters is None else parameters
-        spectrum = torch.polar(self._shown.expand_as(phases), phases)
+        spectrum = torch.polar(self._magnitude.expand_as(phases), phases)
         values = torch.fft.irfft2(spectrum, s=self.size)
         # Standardised as a whole: the three colours keep their proportions.
         values = values - values.mean((1, 2, 3), keepdim=True)
@@ -217,7 +227,7 @@ class MacoParametrisation:
         new = MacoParametrisation.start(
             size,
             [torch.Generator().manual_seed(k) for k in range(len(self.parameters))],
-            _stretched(self.magnitude, size),
+            self.profile,
             neutral=self.neutral,
             decorrelate=self.decorrelate,
         )
@@ -225,7 +235,17 @@ class MacoParametrisation:
         known = spectra.resized(torch.ones_like(old), size) > 0
         phases = torch.where(known, spectra.resized(old, size), new.parameters.detach().to(old))
         return MacoParametrisation(
-            phases, size, new.magnitude, neutral=self.neutral, decorrelate=self.decorrelate
+            phases, size, self.profile, neutral=self.neutral, decorrelate=self.decorrelate
+        )
+
+    def to(self, device: torch.device) -> MacoParametrisation:
+        """Return the same pictures on a device."""
+        return MacoParametrisation(
+            self.parameters.to(device),
+            self.size,
+            self.profile,
+            neutral=self.neutral,
+            decorrelate=self.decorrelate,
         )
 
     def between(self, first: Tensor, second: Tensor, share: Tensor) -> Tensor:
@@ -243,19 +263,10 @@ def _blend(first: Tensor, second: Tensor, share: Tensor) -> Tensor:
     share = share.view(-1, *[1] * (first.ndim - 1))
     mixed = torch.lerp(first, second, share)
     ends = torch.lerp(_norm(first), _norm(second), share)
-    return mixed * (ends / _norm(mixed).clamp_min(_TINY))
+    scaled: Tensor = mixed * (ends / _norm(mixed).clamp_min(_TINY))
+    return scaled
 
 
 def _norm(values: Tensor) -> Tensor:
-    return values.flatten(1).norm(dim=1).view(-1, *[1] * (values.ndim - 1))
-
-
-def _stretched(magnitude: Tensor, size: Size) -> Tensor:
-    """Return a magnitude at another size; what it does not reach goes on as natural ones do."""
-    old_size = (magnitude.shape[1], 2 * (magnitude.shape[2] - 1))
-    natural = spectra.natural(size)
-    carried = spectra.resized(magnitude, size)
-    inside = carried > 0
-    was = spectra.resized(spectra.natural(old_size), size)
-    scale = carried[inside].sum() / was[inside].sum()
-    return torch.where(inside, carried, natural * scale)
+    norms: Tensor = torch.linalg.vector_norm(values.flatten(1), dim=1)
+    return norms.view(-1, *[1] * (values.ndim - 1))

@@ -65,7 +65,7 @@ class redirected(TorchFunctionMode):  # noqa: N801 - used like a function
 
     def __init__(self, rectifiers: Iterable[tuple[Callable[..., Any], float]] = ()) -> None:
         super().__init__()
-        more = dict(rectifiers)
+        more: dict[Callable[..., Any], float | None] = dict(rectifiers)
         self._rectifiers = _RECTIFIERS | more
         self._inplace = _INPLACE | more.keys()
 

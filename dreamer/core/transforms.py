@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-Locate = Callable[[float, float], tuple[float, float]]
+Locate = Callable[[float, float], tuple[float, float] | Tensor]
+"""From a place on the canvas to the same place in a view, or in several, `(V, 2)`: `(y, x)`."""
 
 
 @dataclass(frozen=True)

@@ -322,15 +322,18 @@ def _sampled(pictures: Tensor, frames: Frames) -> Tensor:
     grid = F.affine_grid(theta, [count, 1, *frames.size], align_corners=False)
     grid = grid.repeat(len(pictures), 1, 1, 1)
     if frames.border == "reflect":
-        return F.grid_sample(
+        reflected: Tensor = F.grid_sample(
             pictures.repeat_interleave(count, 0),
             grid,
             padding_mode="reflection",
             align_corners=False,
         )
+        return reflected
     fill = _fill(pictures, frames.border)
-    seen = F.grid_sample((pictures - fill).repeat_interleave(count, 0), grid, align_corners=False)
-    return seen + (fill if fill.ndim == 0 else fill.repeat_interleave(count, 0))
+    seen: Tensor = F.grid_sample(
+        (pictures - fill).repeat_interleave(count, 0), grid, align_corners=False
+    )
+    return seen.add(fill if fill.ndim == 0 else fill.repeat_interleave(count, 0))
 
 
 def _fill(pictures: Tensor, border: Border) -> Tensor:

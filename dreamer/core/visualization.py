@@ -21,6 +21,7 @@ from dreamer.core.objectives import Activations, Objective, References
 from dreamer.core.parametrisation import Parametrisation
 from dreamer.core.redirect import redirected
 from dreamer.core.resampling import resample
+from dreamer.core.transforms import Locate
 from dreamer.core.views import Frames, Views
 
 Optimiser = Literal["adam", "nadam"]
@@ -148,7 +149,9 @@ def passage(
     seed: int,
     *,
     keys: int,
+    closed: bool = False,
     batch: int = 8,
+    photos: Mapping[str, Tensor] | None = None,
 ) -> Iterator[Passage]:
     """Find pictures for every place on the way from one objective to the next.
 
@@ -163,14 +166,17 @@ def passage(
         plan: the numbers.
         seed: decides all that is random.
         keys: sets of parameters, at least 2.
+        closed: whether the way leads on from the last station to the first.
         batch: pictures looked at a step.
+        photos: see `visualize`.
 
     Yields:
         A `Passage` after each step.
     """
-    run = _Run(network, tuple(stations), plan, {})
+    stations = [*stations, stations[0]] if closed else list(stations)
+    run = _Run(network, tuple(stations), plan, photos or {})
     size, steps = plan.sizes[-1], sum(plan.steps)
-    canvas = plan.start(size, [generator(seed, -2)] * keys)
+    canvas = plan.start(size, [generator(seed, -2) for _ in range(keys)])
     random = generator(seed, 0)
     optimiser = _optimiser(canvas, plan)
     batch = min(batch, keys)
@@ -179,7 +185,7 @@ def passage(
         # One in each equal part of the way, the ends now and then as they are.
         places = ((torch.arange(batch) + offset) / batch * 1.04 - 0.02).clamp(0, 1)
         frames = plan.views.draw(size, step / max(1, steps - 1), random)
-        pictures = canvas.show(_at(canvas, places))
+        pictures = canvas.show(_at(canvas, places, closed))
         mixed = [_mixed(stations, place) for place in places.tolist()]
         _, gradient, _ = run.step(pictures, canvas.parameters, frames, random, step, mixed)
         canvas.parameters.grad = gradient
@@ -187,7 +193,7 @@ def passage(
 
         def shown(shares: Sequence[float]) -> Tensor:
             with torch.no_grad():
-                return canvas.show(_at(canvas, torch.tensor(shares, dtype=torch.float64)))
+                return canvas.show(_at(canvas, torch.tensor(shares, dtype=torch.float64), closed))
 
         yield Passage(step + 1, steps, shown)
 
@@ -200,12 +206,14 @@ def _mixed(stations: Sequence[Objective], place: float) -> Objective:
     return (1 - share) * stations[first] + share * stations[first + 1]
 
 
-def _at(canvas: Parametrisation, places: Tensor) -> Tensor:
+def _at(canvas: Parametrisation, places: Tensor, closed: bool) -> Tensor:
     """Return parameters at places 0..1 of the way through those of the canvas."""
-    along = places * (len(canvas.parameters) - 1)
-    first = along.long().clamp(max=len(canvas.parameters) - 2)
+    count = len(canvas.parameters)
+    along = places * (count if closed else count - 1)
+    first = along.long().clamp(max=count - (1 if closed else 2))
     share = (along - first).to(canvas.parameters.device, torch.float32)
-    return canvas.between(canvas.parameters[first], canvas.parameters[first + 1], share)
+    following = canvas.parameters[(first + 1) % count]
+    return canvas.between(canvas.parameters[first], following, share)
 
 
 class _Run:
@@ -286,7 +294,7 @@ class _Run:
         wanted: Sequence[Objective],
         parts: Sequence[Activations],
         pictures: Tensor,
-        locate: Callable[[float, float], Tensor],
+        locate: Locate,
         references: References,
     ) -> None:
         """Measure how strong the gradients of a sum's terms are, so that weights are shares.
@@ -337,8 +345,9 @@ def _gram(values: Tensor) -> Tensor:
 
 
 def _optimiser(canvas: Parametrisation, plan: Plan) -> torch.optim.Optimizer:
-    rule = {"adam": torch.optim.Adam, "nadam": torch.optim.NAdam}[plan.optimiser]
-    return rule([canvas.parameters], lr=plan.rate)
+    if plan.optimiser == "adam":
+        return torch.optim.Adam([canvas.parameters], lr=plan.rate)
+    return torch.optim.NAdam([canvas.parameters], lr=plan.rate)
 
 
 def _shown(canvas: Parametrisation) -> Tensor:

@@ -53,7 +53,7 @@ def _sum(first: Recipe, second: Recipe, weight: float) -> tuple[TermRecord, ...]
         # A target that is a hundred times another dreams the same alone, and should in a sum.
         share /= math.fsum(abs(term.weight) for term in recipe.terms)
         for term in recipe.terms:
-            key = (term.layer, term.channel, term.at)
+            key = (term.layer, term.channel, term.at, term.direction, term.like)
             parts.setdefault(key, []).append(share * term.weight)
             records.setdefault(key, term)
     return tuple(

@@ -10,11 +10,12 @@ from pydantic import Field, TypeAdapter, ValidationError
 from dreamer.errors import DreamerError, UsageError
 from dreamer.film.base import SCHEMA
 from dreamer.film.video import VideoRecipe
+from dreamer.film.visual import PassageRecipe
 from dreamer.film.zoom import ZoomRecipe
 from dreamer.media import files, footage
 from dreamer.recipe import check_version
 
-Film = ZoomRecipe | VideoRecipe
+Film = ZoomRecipe | VideoRecipe | PassageRecipe
 _FILMS: TypeAdapter[Film] = TypeAdapter(Annotated[Film, Field(discriminator="film")])
 
 

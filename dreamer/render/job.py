@@ -16,7 +16,7 @@ from dreamer import recipe as recipes
 from dreamer.errors import DreamerError, InputError, OutputError
 from dreamer.media import files, formats, reading
 from dreamer.recipe import Origin, Recipe, Start
-from dreamer.render.look import Look, Request, look, read_recipe
+from dreamer.render.look import Look, Request, beside, look, read_recipe
 
 if TYPE_CHECKING:
     from dreamer.media.images import Photo
@@ -164,10 +164,9 @@ def _source(request: Request, old: Recipe | None) -> tuple[str | bytes | Photo |
         return None, "sky"
     if old.origin.start != "photo":
         return None, old.origin.start
-    for folder in (Path(), Path(request.recipe or "").parent):
-        candidate = folder / Path(old.origin.name).name
-        if candidate.is_file() and files.sha256(candidate) == old.origin.sha256:
-            return str(candidate), "photo"
+    found = beside(request.recipe or "", old.origin.name, old.origin.sha256)
+    if found is not None:
+        return found, "photo"
     raise InputError(
         f"The recipe in '{files.shown(request.recipe or '')}' was made for the photo "
         f"'{files.shown(old.origin.name)}', which is not here.",

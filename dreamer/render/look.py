@@ -5,18 +5,20 @@ Nothing here imports torch before `Look.placed`, so wrong names are answered at 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dreamer import presets
+from dreamer import presets, targets, visual_recipe
 from dreamer import recipe as recipes
 from dreamer.errors import InputError, NetworkError, UsageError
 from dreamer.media import files
 from dreamer.networks import rows, weights
-from dreamer.recipe import Choice, Origin, Recipe
+from dreamer.recipe import Choice, Origin, Recipe, TermRecord
 from dreamer.render import devices
+from dreamer.target_files import Files, Like
 
 if TYPE_CHECKING:
     from dreamer.media.images import Photo
@@ -83,6 +85,7 @@ class Look:
         loaded: the network, if it is loaded already.
         old: the recipe that it was taken from.
         notes: what the user should know.
+        files: what was read of the files that the target names.
     """
 
     settings: Settings
@@ -97,6 +100,7 @@ class Look:
     loaded: Network | None
     old: Recipe | None
     notes: tuple[str, ...]
+    files: Files = field(default_factory=Files)
 
     def placed(self) -> Look:
         """Choose the device, and prove that it works.
@@ -126,6 +130,7 @@ class Look:
             origin=origin,
             size=size,
             choice=Choice(self.seed, self.threads, self.device.partition(":")[0]),
+            files=self.files,
         )
 
     def load_network(self) -> Network:
@@ -146,7 +151,7 @@ def look(request: Request, *, threads: int | None = None) -> Look:
 
     Raises:
         UsageError: names, values or their combination.
-        InputError: the picture whose recipe to use.
+        InputError: the picture whose recipe to use, or a file that the target names.
         NetworkError: weights that cannot be had.
     """
     check_numbers(request)
@@ -168,6 +173,7 @@ def look(request: Request, *, threads: int | None = None) -> Look:
         loaded=loaded,
         old=old,
         notes=notes,
+        files=_files(settings.target_on(row.name), row, old, request.recipe or ""),
     )
 
 
@@ -184,8 +190,58 @@ def read_recipe(source: str | bytes) -> Recipe | None:
     from dreamer.media import metadata
 
     text = metadata.read(source)
+    if text is None:
+        return None
     name = "stdin" if isinstance(source, bytes) else files.shown(source)
-    return None if text is None else recipes.from_json(text, name)
+    if visual_recipe.is_visual(text):
+        raise UsageError(
+            f"'{name}' carries the recipe of a feature visualization, not of a dream.",
+            "Make it again with `dreamer visualize --from FILE`.",
+        )
+    return recipes.from_json(text, name)
+
+
+def beside(recipe: str, name: str, sha256: str) -> str | None:
+    """Find a file that a recipe knows by its name and content, or None.
+
+    It is looked for in the folder that one is in, then beside the recipe's own file.
+
+    Args:
+        recipe: the file that carries the recipe.
+        name: of the file to find.
+        sha256: of its bytes.
+
+    Raises:
+        InputError: a file of that name cannot be read.
+    """
+    for folder in (Path(), Path(recipe).parent):
+        candidate = folder / Path(name).name
+        if candidate.is_file() and files.sha256(candidate) == sha256:
+            return str(candidate)
+    return None
+
+
+def photos_again(terms: Iterable[TermRecord], recipe: str) -> dict[str, Like]:
+    """Find the photos that the caricatures of a recipe are of, see `beside`; by their names.
+
+    Args:
+        terms: the recipe's.
+        recipe: the file that carries it.
+
+    Raises:
+        InputError: one of them is not there, or another photo has its name.
+    """
+    found = {}
+    for like in dict.fromkeys(term.like for term in terms if term.like is not None):
+        path = beside(recipe, like.name, like.sha256)
+        if path is None:
+            raise InputError(
+                f"The recipe in '{files.shown(recipe)}' has a caricature of the photo "
+                f"'{files.shown(like.name)}', which is not here.",
+                "Put that same photo beside the recipe's file, or into the folder that you are in.",
+            )
+        found[like.name] = replace(like, path=str(Path(path).absolute()))
+    return found
 
 
 def check_numbers(request: Request) -> None:
@@ -229,22 +285,73 @@ def _names(request: Request, old: Recipe | None) -> tuple[Settings, str, rows.Ro
     return settings, preset.name, network.row, network
 
 
+def _files(text: str, row: rows.Row, old: Recipe | None, source: str) -> Files:
+    """Read the files that a target names; what a recipe knows of its own target's is not read anew.
+
+    Args:
+        text: the target.
+        row: the network's.
+        old: the recipe of a picture.
+        source: the picture.
+
+    Raises:
+        UsageError: the network does not have what the target names.
+        InputError: a file that is not there, or is another one than the recipe was made with.
+    """
+    target = targets.parse(text)
+    found = Files()
+    if not targets.names_files(target):
+        return found
+    if old is not None and old.settings.target_on(row.name) == text:
+        found = Files(photos_again(old.terms, source), _vectors(old, target, row))
+    targets.resolve(target, row, found)
+    return found
+
+
+def _vectors(old: Recipe, target: targets.Target, row: rows.Row) -> dict[str, tuple[float, ...]]:
+    """Return the numbers of a recipe's directions by the names of their files."""
+    kept = {(term.layer, term.label): dict(term.direction) for term in old.terms if term.direction}
+    found = {}
+    for term in target.terms:
+        with contextlib.suppress(UsageError, KeyError):  # of another network: there is no such
+            layer = row.layer(term.name)
+            shares = kept[layer.name, replace(term, name=layer.name).label]
+            found[term.path] = tuple(shares.get(k, 0.0) for k in range(layer.channels))
+    return found
+
+
 def _chosen_weights(request: Request, old: Recipe | None, row: rows.Row) -> str | Path | None:
     """Return the weights that were asked for, or those that the recipe in a file was made with.
+
+    None if the network is loaded, and its weights with it.
 
     Raises:
         NetworkError: it was made with a checkpoint, which only the user has.
     """
-    if request.weights is not None or old is None or old.network != row.name:
-        return request.weights
-    for published in row.weights:
-        if published.sha256 == old.weights:
-            return published.name
     if request.network is not None and not isinstance(request.network, str):
         return None
+    if request.weights is not None or old is None or old.network != row.name:
+        return request.weights
+    return weights_made_with(request.recipe or "", old.weights, row)
+
+
+def weights_made_with(source: str, digest: str, row: rows.Row) -> str:
+    """Return the name of the published weights that a recipe was made with.
+
+    Args:
+        source: the file with the recipe, for messages.
+        digest: what the recipe says of them.
+        row: the network's row.
+
+    Raises:
+        NetworkError: it was made with a checkpoint, which only the user has.
+    """
+    for published in row.weights:
+        if published.sha256 == digest:
+            return published.name
     raise NetworkError(
-        f"The recipe in '{files.shown(request.recipe or '')}' was made with a checkpoint of "
-        f"{row.name} (SHA-256 {old.weights[:12]}...).",
+        f"The recipe in '{files.shown(source)}' was made with a checkpoint of "
+        f"{row.name} (SHA-256 {digest[:12]}...).",
         "Give that checkpoint with --weights, or others by their name.",
     )
 

@@ -20,10 +20,11 @@ from dreamer.core.transforms import View
 from dreamer.errors import InputError, NetworkError
 from dreamer.media import images
 from dreamer.media.images import Photo
-from dreamer.networks import rows
 from dreamer.networks.network import Network
+from dreamer.networks.rows import Row
 from dreamer.recipe import Recipe, grid
 from dreamer.render import devices
+from dreamer.visual_recipe import VisualRecipe
 
 OnStep = Callable[[Step], None]
 Stop = Callable[[], bool]
@@ -120,9 +121,8 @@ def plan(recipe: Recipe) -> Ascent:
     )
 
 
-def objective(recipe: Recipe) -> Objective:
-    """Compile the recipe's terms."""
-    row = rows.row(recipe.network)
+def objective(recipe: Recipe | VisualRecipe, row: Row) -> Objective:
+    """Compile the recipe's terms for the network of a row."""
     terms = []
     for term in recipe.terms:
         at = None
@@ -192,7 +192,7 @@ def steps(
     Raises:
         NetworkError: the network answers with values that are not numbers.
     """
-    goal, loop = objective(recipe), plan(recipe)
+    goal, loop = objective(recipe, network.row), plan(recipe)
     loop = replace(loop, step_size=loop.step_size * gain)
     for step in ascent.dream(pixels, network.features(goal.layers), goal, loop, seed):
         if step.score != step.score:

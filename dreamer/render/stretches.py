@@ -46,7 +46,8 @@ def _look(request: Request, stretch: Stretch) -> Look:
         wanted = replace(request, overrides={**request.overrides, "target": what})
     try:
         each = look(wanted)
-        targets.resolve(targets.parse(each.settings.target_on(each.row.name)), each.row)
+        target = targets.parse(each.settings.target_on(each.row.name))
+        targets.resolve(target, each.row, each.files)
         return each
     except UsageError as error:
         network = request.network if isinstance(request.network, str) else rows.DEFAULT
