@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks import batch, films, machine, processes, steps, strength, video
+from benchmarks import batch, films, machine, processes, steps, strength, video, visualize
 from benchmarks.rows import Row, table
 
 PARTS = {
@@ -18,6 +18,7 @@ PARTS = {
     "batch": batch.measure,
     "films": films.measure,
     "video": video.measure,
+    "visualize": visualize.measure,
 }
 
 

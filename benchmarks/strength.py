@@ -15,6 +15,7 @@ from torch import Tensor
 import dreamer
 from benchmarks.rows import Row
 from dreamer import presets
+from dreamer.core import judging
 from dreamer.core.objectives import Term
 from dreamer.media import images
 from dreamer.networks import imagenet
@@ -50,7 +51,9 @@ def measure(repeats: int, quick: bool) -> list[Row]:
             gains.append(together(ratios))
             weakest.append(min(r for _, r in ratios))
             for kept, levels in ((clipped, 0), (nearly, NEARLY)):
-                kept.append(100 * (end_share(after, levels) - end_share(before, levels)))
+                kept.append(
+                    100 * (judging.clipped(after, levels) - judging.clipped(before, levels))
+                )
         strong = made.recipe.settings.strong
         detail = "; weakest term ".join(" ".join(f"{v:.2f}" for v in vs) for vs in (gains, weakest))
         print(f"  {name}: {detail}", file=sys.stderr, flush=True)
@@ -102,9 +105,3 @@ def _response(term: Term, activations: dict[str, Tensor]) -> float:
     if term.channel is not None:
         values = values[:, term.channel].clamp_min(0)
     return values.square().mean().clamp_min(1e-6).item()
-
-
-def end_share(pixels: Tensor, levels: int) -> float:
-    """Return the share of values that are within `levels` of black or white in 8 bits."""
-    values = (pixels * 255).round()
-    return ((values <= levels) | (values >= 255 - levels)).float().mean().item()

@@ -54,7 +54,7 @@ _RATES: Mapping[Canvas, float] = {"fourier": 0.05, "maco": 1.0, "pixel": 0.05}
 
 METHODS: Mapping[str, Method] = {
     "dreamer": Method(
-        about="reflected borders, a rate that falls: clear pictures in few steps",
+        about="reflected borders and many scales: clear pictures in few steps",
         canvas="fourier",
         size=224,
         steps=256,
@@ -62,7 +62,6 @@ METHODS: Mapping[str, Method] = {
         transforms="dreamer",
         optimiser=_ADAM,
         rates={"fourier": 0.05, "maco": 0.3, "pixel": 0.05},
-        decay=0.8,
     ),
     "lucid": Method(
         about="lucid's defaults (2018)",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -16,11 +16,12 @@ from torch import Tensor
 
 from dreamer.core import colour, gradients
 from dreamer.core.canvas import Canvas, PixelCanvas
-from dreamer.core.objectives import Activations, Objective
+from dreamer.core.objectives import Activations, Objective, References
 from dreamer.core.resampling import resample
-from dreamer.core.transforms import View
+from dreamer.core.transforms import Look, View
 
 Network = Callable[[Tensor], Activations]
+Photos = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,13 @@ def generator(seed: int, octave: int) -> torch.Generator:
 
 
 def dream(
-    photo: Tensor, network: Network, objective: Objective, plan: Ascent, seed: int
+    photo: Tensor,
+    network: Network,
+    objective: Objective,
+    plan: Ascent,
+    seed: int,
+    *,
+    photos: Photos | None = None,
 ) -> Iterator[Step]:
     """Dream on a photo, one step an iteration; stop whenever you like.
 
@@ -103,6 +110,8 @@ def dream(
             before their weights count.
         plan: the numbers.
         seed: see `generator`.
+        photos: the pictures `(1, 3, H, W)` in 0..1 that caricatures are of, by the names that the
+            objective has for them; of the photo's shape, or they are stretched to it.
 
     Yields:
         A `Step` after each step. With no steps or a step size of 0 the picture is the photo.
@@ -115,11 +124,14 @@ def dream(
         if octave > 0:
             canvas = canvas.onto(resample(photo, size).clamp(0, 1))
         random = generator(seed, octave)
+        shown = {name: resample(each, size).clamp(0, 1) for name, each in (photos or {}).items()}
         if octave == 0:
-            objective = balance(canvas, network, objective, plan.view, generator(seed, -1))
+            objective = balance(
+                canvas, network, objective, plan.view, generator(seed, -1), photos=shown
+            )
         velocity = torch.zeros_like(photo[:, :, : size[0], : size[1]])
         for step in range(steps):
-            score, raw = _gradient(canvas, network, objective, plan.view, random)
+            score, raw = _gradient(canvas, network, objective, plan.view, random, shown)
             moved = not gradients.is_zero(raw)
             if moved:
                 velocity = plan.momentum * velocity + _direction(raw, plan)
@@ -135,19 +147,23 @@ def balance(
     objective: Objective,
     view: View,
     random: torch.Generator,
+    *,
+    photos: Photos | None = None,
 ) -> Objective:
     """Scale the terms of a sum to equal gradients, so that weights are shares of the picture.
 
     A logit and a mean of squares have nothing in common but their gradients; one look at the
     coarsest octave measures those. A term without a gradient keeps the scale of the others' mean.
+    Photos, see `dream`, are of the canvas' size.
     """
     if len(objective.terms) == 1:
         return objective
     look = view.look(canvas.pixels(), random)
+    references = _references(network, look, photos or {})
     activations = network(look.pixels)
     norms = []
     for term in objective.terms:
-        score = term.measure(activations, look.locate)
+        score = term.measure(activations, look.locate, references)
         norms.append(gradients.rms(look.gradient(score, again=True)).item())
     alive = [norm for norm in norms if norm > 1e-9]
     usual = sum(alive) / len(alive) if alive else 1.0
@@ -160,10 +176,18 @@ def _gradient(
     objective: Objective,
     view: View,
     random: torch.Generator,
+    photos: Photos,
 ) -> tuple[float, Tensor]:
     look = view.look(canvas.pixels(), random)
-    score = objective(network(look.pixels), look.locate)
+    references = _references(network, look, photos)
+    score = objective(network(look.pixels), look.locate, references)
     return score.item(), look.gradient(score)
+
+
+def _references(network: Network, look: Look, photos: Photos) -> References:
+    """Return what the network answers to photos that are seen as the canvas is."""
+    with torch.no_grad():
+        return {name: network(look.show(photo)) for name, photo in photos.items()}
 
 
 def _direction(raw: Tensor, plan: Ascent) -> Tensor:

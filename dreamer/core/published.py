@@ -9,11 +9,12 @@ WINDOW = 224
 
 
 def dreamer() -> tuple[Transform, ...]:
-    """Return ours: like lucid's, but what is beyond the border is the picture's reflection.
+    """Return ours: lucid's, but reflected at the borders and over a larger range of scales.
 
-    There is neither grey to be seen, which makes dull frames, nor an edge.
+    There is neither grey to be seen, which makes dull frames, nor an edge; and what is found at
+    several scales holds when the picture is looked at from nearer.
     """
-    return (Pad(12), Jitter(16), Scale(0.9, 1.1), Rotate(10.0), Jitter(8))
+    return (Pad(12), Jitter(16), Scale(0.9, 1.3), Rotate(10.0), Jitter(8))
 
 
 def lucid() -> tuple[Transform, ...]:

@@ -12,6 +12,7 @@ from torch.nn import functional as F  # noqa: N812
 
 Locate = Callable[[float, float], tuple[float, float] | Tensor]
 """From a place on the canvas to the same place in a view, or in several, `(V, 2)`: `(y, x)`."""
+Window = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,18 @@ class Look:
         pixels: what the network is shown, `(1, 3, H + jitter, W + jitter)`.
         locate: from a place on the canvas to the same place in the view, both `(y, x)` in 0..1.
         margin: how much was reflected on each side, px.
+        window: what is shown of a padded canvas.
     """
 
     padded: Tensor
     pixels: Tensor
     locate: Locate
     margin: tuple[int, int]
+    window: Window
+
+    def show(self, other: Tensor) -> Tensor:
+        """Show another picture of the canvas' size just as the canvas is shown."""
+        return self.window(_padded(other, self.margin))
 
     def gradient(self, score: Tensor, *, again: bool = False) -> Tensor:
         """Return the canvas' gradient `(1, 3, H, W)` of a score of `pixels`.
@@ -65,9 +72,7 @@ class View:
         height, width = canvas.shape[2:]
         # A reflection cannot be wider than the picture itself.
         margin = (min(self.jitter, height - 1), min(self.jitter, width - 1))
-        padded = F.pad(
-            canvas.detach(), (margin[1], margin[1], margin[0], margin[0]), mode="reflect"
-        ).requires_grad_()
+        padded = _padded(canvas.detach(), margin).requires_grad_()
         draw = torch.rand(4, generator=generator, dtype=torch.float64).tolist()
         shift = [int(u * (limit + 1)) for u, limit in zip(draw[:2], margin, strict=True)]
         size = (height + margin[0], width + margin[1])
@@ -81,7 +86,8 @@ class View:
     def _shifted(
         padded: Tensor, margin: tuple[int, int], shift: list[int], size: tuple[int, int]
     ) -> Look:
-        pixels = padded[:, :, shift[0] : shift[0] + size[0], shift[1] : shift[1] + size[1]]
+        def window(padded: Tensor) -> Tensor:
+            return padded[:, :, shift[0] : shift[0] + size[0], shift[1] : shift[1] + size[1]]
 
         def locate(y: float, x: float) -> tuple[float, float]:
             height, width = size[0] - margin[0], size[1] - margin[1]
@@ -90,7 +96,12 @@ class View:
                 (x * width + margin[1] - shift[1]) / size[1],
             )
 
-        return Look(padded, pixels, locate, margin)
+        return Look(padded, window(padded), locate, margin, window)
+
+
+def _padded(picture: Tensor, margin: tuple[int, int]) -> Tensor:
+    """Continue a picture by its mirror image, px up and down and to both sides."""
+    return F.pad(picture, (margin[1], margin[1], margin[0], margin[0]), mode="reflect")
 
 
 def _turned(
@@ -115,9 +126,11 @@ def _turned(
         device=padded.device,
     )
     grid = F.affine_grid(matrix[None], [1, 3, *size], align_corners=False)
-    pixels = F.grid_sample(
-        padded, grid, mode="bilinear", padding_mode="reflection", align_corners=False
-    )
+
+    def window(padded: Tensor) -> Tensor:
+        return F.grid_sample(
+            padded, grid, mode="bilinear", padding_mode="reflection", align_corners=False
+        )
 
     def locate(y: float, x: float) -> tuple[float, float]:
         down = (y - 0.5) * (height - 2 * margin[0]) - offset[0]
@@ -128,4 +141,4 @@ def _turned(
             0.5 + (sin * down + cos * right) / squared / size[1],
         )
 
-    return Look(padded, pixels, locate, margin)
+    return Look(padded, window(padded), locate, margin, window)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dreamer.networks.efficientnet_lite import EfficientNetLite
 
 KEPT_CUTS = 8
+NOISE_SIDE = 64
 # Keeps of a network what some layers need: names of layers -> normalised pixels -> activations.
 Cut: TypeAlias = Callable[[Sequence[str]], nn.Module]
 
@@ -33,15 +34,23 @@ class Features(nn.Module):
         body: maps normalised pixels to `(N, C, h, w)` by layer name.
         row: the network's row.
         published: the weights' row, for the normalisation.
+        memory_format: of the pixels that the body is given.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, body: nn.Module, row: Row, published: Weights) -> None:
+    def __init__(
+        self,
+        body: nn.Module,
+        row: Row,
+        published: Weights,
+        memory_format: torch.memory_format = torch.channels_last,
+    ) -> None:
         super().__init__()
         self.body = body
         self.row = row
+        self.memory_format = memory_format
         self.register_buffer("mean", torch.tensor(published.mean).view(1, 3, 1, 1), False)
         self.register_buffer("std", torch.tensor(published.std).view(1, 3, 1, 1), False)
         self.eval()
@@ -58,7 +67,7 @@ class Features(nn.Module):
         """
         self.row.check_size(pixels.shape[3], pixels.shape[2], "The picture")
         x = (pixels - self.mean) / self.std
-        activations: dict[str, Tensor] = self.body(x.contiguous(memory_format=torch.channels_last))
+        activations: dict[str, Tensor] = self.body(x.contiguous(memory_format=self.memory_format))
         return activations
 
 
@@ -69,7 +78,8 @@ class Network:
         row: what is known about it.
         published: the row of its weights; with a local checkpoint, of the default ones, whose
             normalisation it shares.
-        weights_sha256: SHA-256 of the weights' file; "random:SEED" for random weights.
+        weights_sha256: SHA-256 of the weights' file; "random:SEED" for random weights; of the
+            state dict's names, shapes and bytes for a module of the user's own.
     """
 
     def __init__(
@@ -79,13 +89,64 @@ class Network:
         weights_sha256: str,
         cut: Cut,
         device: torch.device,
+        memory_format: torch.memory_format = torch.channels_last,
     ) -> None:
         self.row = row
         self.published = published
         self.weights_sha256 = weights_sha256
         self.device = device
+        self.memory_format = memory_format
         self._cut = cut
         self._cuts: OrderedDict[tuple[str, ...], Features] = OrderedDict()
+        self._rectified: dict[str, bool] = {}
+
+    @classmethod
+    @torch.inference_mode(False)
+    def from_module(
+        cls,
+        module: nn.Module,
+        mean: Sequence[float],
+        std: Sequence[float],
+        *,
+        name: str | None = None,
+        size: int = 224,
+        layers: Sequence[str] | None = None,
+    ) -> Network:
+        """Take any trained module: its layers are found by running it on pictures of noise.
+
+        Layers are the submodules that are called once and answer with channels, in execution
+        order, and "logits" if the module returns `(N, K)`. An activation `X` (ReLU, GELU, ...) is
+        a layer after it, and `X.pre` is the layer before it. The module is never changed: in every
+        forward it is frozen and in evaluation mode, nothing past the deepest wanted layer is
+        computed, and then it is again as it was. The weights' hash is of the moment: call this
+        again after training on.
+
+        Args:
+            module: maps pictures `(N, 3, H, W)`, normalised, to anything.
+            mean: what is subtracted from RGB in 0 to 1.
+            std: what it is then divided by.
+            name: what to call it; its class's name by default.
+            size: side of the pictures that it was trained with, px. A module that takes no other
+                is shown larger pictures in windows of this size.
+            layers: which to list; all by default.
+
+        Raises:
+            UsageError: what is given is no module, or not three numbers, or names no layer.
+            NetworkError: the module fails on a picture, its weights or answers are not finite, it
+                is spread over devices, or nothing in it can be a layer.
+        """
+        from dreamer.networks import modules
+
+        found = modules.examine(module, mean, std, name=name, size=size, layers=layers)
+        weights = found.row.published()
+        return cls(
+            found.row,
+            weights,
+            weights.sha256,
+            found.cut,
+            found.device,
+            torch.contiguous_format,  # as the user's own code has it, which may call `view`
+        )
 
     def __repr__(self) -> str:
         return f"Network({self.row.name}, {self.weights_sha256[:8]}, {self.device})"
@@ -102,11 +163,31 @@ class Network:
         if not key:
             raise ValueError("a network is cut after at least one layer")
         if key not in self._cuts:
-            self._cuts[key] = Features(self._cut(key), self.row, self.published).to(self.device)
+            body = self._cut(key)
+            features = Features(body, self.row, self.published, self.memory_format)
+            self._cuts[key] = features.to(self.device)
             if len(self._cuts) > KEPT_CUTS:
                 self._cuts.popitem(last=False)
         self._cuts.move_to_end(key)
         return self._cuts[key]
+
+    @torch.inference_mode(False)
+    def rectified(self, layer: str) -> bool:
+        """Tell whether a layer never answers below zero, as after a ReLU.
+
+        Judged on one small picture of noise, once a layer.
+
+        Args:
+            layer: a name or an alias; `UsageError` for an unknown one.
+        """
+        name = self.row.layer(layer).name
+        if name not in self._rectified:
+            side = self.published.window or max(self.row.minimum, NOISE_SIDE)
+            noise = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+            with torch.no_grad():
+                maps = self.features([name])(noise.to(self.device))[name]
+            self._rectified[name] = bool(maps.min() >= 0)
+        return self._rectified[name]
 
 
 class _LiteCut(nn.Module):

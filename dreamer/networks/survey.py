@@ -7,7 +7,6 @@ without memory, on the `meta` device, so it takes a minute and fetches nothing.
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from torchvision import models
 from torchvision.ops.misc import Conv2dNormActivation, Permute
 
 from dreamer.networks import efficientnet_lite, zoo
+from dreamer.networks.layouts import stride_of
 from dreamer.networks.rows import LOGITS, Row, Weights
 
 TARGET = Path(__file__).with_name("measured.json")
@@ -187,12 +187,7 @@ def shape(x: Tensor, axis: str, height: int) -> tuple[int, int]:
     if x.ndim == 3:
         return x.shape[2], round(height / (x.shape[1] - 1) ** 0.5)
     channels, rows = (x.shape[3], x.shape[1]) if axis == "nhwc" else (x.shape[1], x.shape[2])
-    if rows == 1:
-        return channels, 0
-    stride = height / rows
-    # Unpadded convolutions lose a few rows; strides are powers of two all the same, but for the
-    # patches of a vision transformer, which divide its window.
-    return channels, int(stride) if stride.is_integer() else 1 << round(math.log2(stride))
+    return channels, stride_of(height, rows)
 
 
 def run(network: nn.Module, height: int, width: int) -> tuple[Trace, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -16,9 +17,10 @@ from torch import Tensor
 from dreamer.core import ascent, sources
 from dreamer.core.ascent import Ascent, Step
 from dreamer.core.objectives import Objective, Term
+from dreamer.core.resampling import resample
 from dreamer.core.transforms import View
 from dreamer.errors import InputError, NetworkError
-from dreamer.media import images
+from dreamer.media import files, images, reading
 from dreamer.media.images import Photo
 from dreamer.networks.network import Network
 from dreamer.networks.rows import Row
@@ -129,8 +131,48 @@ def objective(recipe: Recipe | VisualRecipe, row: Row) -> Objective:
         if term.at is not None:
             columns, lines = grid(row, term.layer, recipe.size)
             at = ((term.at[0] + 0.5) / lines, (term.at[1] + 0.5) / columns)
-        terms.append(Term(term.layer, term.channel, at, term.weight, term.label))
+        like = None if term.like is None else term.like.sha256
+        terms.append(
+            Term(term.layer, term.channel, at, term.weight, term.label, term.direction, like)
+        )
     return Objective(tuple(terms))
+
+
+def references(recipe: Recipe | VisualRecipe, size: tuple[int, int]) -> dict[str, Tensor]:
+    """Return the photos that a recipe's caricatures are of, as its objective names them.
+
+    Args:
+        recipe: with the photos' paths; one that was read from a file has only their names, which
+            are then looked for in the folder one is in.
+        size: height and width of the picture, px, whose shape each photo's middle is cut to.
+
+    Returns:
+        `(1, 3, H, W)` in 0..1 by SHA-256.
+
+    Raises:
+        InputError: a photo that is not there, cannot be read, or is another one by now.
+    """
+    likes = dict.fromkeys(term.like for term in recipe.terms if term.like is not None)
+    return {
+        like.sha256: _reference(like.path or Path(like.name).name, like.sha256, size)
+        for like in likes
+    }
+
+
+@functools.lru_cache(maxsize=4)  # the frames of a film and the pictures of a batch share them
+def _reference(path: str, sha256: str, size: tuple[int, int]) -> Tensor:
+    photo = images.load(reading.read(path), name=Path(path).name)
+    if photo.sha256 != sha256:
+        raise InputError(
+            f"'{files.shown(path)}' is not the photo that the caricature is of: it has changed.",
+            "Put the photo back that it was, or ask for the new one with -t.",
+        )
+    pixels = photo.pixels[None]
+    height, width = pixels.shape[2:]
+    scale = min(height / size[0], width / size[1])
+    high, wide = (max(1, round(scale * side)) for side in size)
+    top, left = (height - high) // 2, (width - wide) // 2
+    return resample(pixels[:, :, top : top + high, left : left + wide], size).clamp(0, 1)
 
 
 def dream(
@@ -151,7 +193,7 @@ def dream(
         stop: asked after every step; the picture is then finished as it stands.
 
     Raises:
-        InputError: the recipe needs a photo and there is none.
+        InputError: the recipe needs a photo and there is none; or the photo of a caricature.
         NetworkError: the network answers with values that are not numbers.
         DeviceError: the memory does not suffice.
     """
@@ -190,11 +232,15 @@ def steps(
         gain: how many times larger the steps are.
 
     Raises:
+        InputError: the photo of a caricature.
         NetworkError: the network answers with values that are not numbers.
     """
     goal, loop = objective(recipe, network.row), plan(recipe)
+    photos = references(recipe, (pixels.shape[2], pixels.shape[3]))
+    photos = {name: photo.to(pixels.device) for name, photo in photos.items()}
     loop = replace(loop, step_size=loop.step_size * gain)
-    for step in ascent.dream(pixels, network.features(goal.layers), goal, loop, seed):
+    features = network.features(goal.layers)
+    for step in ascent.dream(pixels, features, goal, loop, seed, photos=photos):
         if step.score != step.score:
             raise NetworkError(
                 f"{recipe.network} answers with values that are not numbers.",
