@@ -215,12 +215,17 @@ class MacoParametrisation:
     def show(self, parameters: Tensor | None = None) -> Tensor:
         """Return the pictures `(N, 3, H, W)` in 0..1."""
         phases = self.parameters if parameters is None else parameters
-        spectrum = torch.polar(self._magnitude.expand_as(phases), phases)
-        values = torch.fft.irfft2(spectrum, s=self.size)
-        # Standardised as a whole: the three colours keep their proportions.
-        values = values - values.mean((1, 2, 3), keepdim=True)
-        values = values / (values.std((1, 2, 3), keepdim=True, correction=0) + _TINY)
+        # One at a time: last bits, of a sum over all and of what ends a batch, depend on how many
+        # there are.
+        values = torch.stack([self._standardised(each) for each in phases])
         return _coloured(values, self.decorrelate)
+
+    def _standardised(self, phases: Tensor) -> Tensor:
+        """Return one picture with mean 0 and standard deviation 1, its colours' shares kept."""
+        values = torch.fft.irfft2(torch.polar(self._magnitude, phases), s=self.size)
+        values = values - values.mean()
+        standardised: Tensor = values / (values.square().mean().sqrt() + _TINY)
+        return standardised
 
     def enlarged(self, size: Size) -> MacoParametrisation:
         """Return the same pictures at another size; the phases of new frequencies are anywhere."""

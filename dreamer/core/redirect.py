@@ -57,17 +57,7 @@ class redirected(TorchFunctionMode):  # noqa: N801 - used like a function
     """While it lasts, rectifiers that torch computes pass gradients to dead units.
 
     Gradients must be those of a loss: of the score with a minus. Networks are not changed.
-
-    Args:
-        rectifiers: more functions that clamp their first argument in place, with the value that
-            they clamp to.
     """
-
-    def __init__(self, rectifiers: Iterable[tuple[Callable[..., Any], float]] = ()) -> None:
-        super().__init__()
-        more: dict[Callable[..., Any], float | None] = dict(rectifiers)
-        self._rectifiers = _RECTIFIERS | more
-        self._inplace = _INPLACE | more.keys()
 
     def __torch_function__(
         self,
@@ -80,12 +70,12 @@ class redirected(TorchFunctionMode):  # noqa: N801 - used like a function
         kwargs = kwargs or {}
         if func is F.hardtanh and _lowest(args, kwargs) == 0:
             top = kwargs.get("max_val", args[2] if len(args) > 2 else 1.0)
-        elif func in self._rectifiers:
-            top = self._rectifiers[func]
+        elif func in _RECTIFIERS:
+            top = _RECTIFIERS[func]
         else:
             return func(*args, **kwargs)
         x = args[0] if args else kwargs["input"]
-        inplace = func in self._inplace or bool(kwargs.get("inplace", _last_flag(args)))
+        inplace = func in _INPLACE or bool(kwargs.get("inplace", _last_flag(args)))
         return _Rectify.apply(x, float("inf") if top is None else float(top), inplace)
 
 

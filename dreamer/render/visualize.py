@@ -186,7 +186,7 @@ def _make(
     first = recipes[0]
     width, height = first.size
     goals = [still.objective(each, network.row) for each in recipes]
-    features = network.features(list(dict.fromkeys(n for goal in goals for n in goal.layers)))
+    features = network.features(_layers(recipes, goals, network))
     began = time.perf_counter()
     with (
         devices.memory_guard(f"{len(recipes)} pictures of {width}x{height} pixels"),
@@ -203,6 +203,17 @@ def _make(
     return [
         Visualization(each.pixels, each.alpha, each.recipe, seconds, each.notes) for each in best
     ]
+
+
+def _layers(
+    recipes: Sequence[VisualRecipe], goals: Sequence[Objective], network: Network
+) -> list[str]:
+    """Name the layers that are looked at: for several of one class, one with textures as well."""
+    wanted = list(dict.fromkeys(name for goal in goals for name in goal.layers))
+    maps = [layer.name for layer in network.row.layers if layer.stride]
+    if recipes[0].group > 1 and maps and not set(wanted) & set(maps):
+        wanted.append(maps[-1])
+    return wanted
 
 
 def _rank(made: Visualization) -> tuple[bool, float]:
