@@ -14,11 +14,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from dreamer import errors, targets
 from dreamer.networks import rows
 from dreamer.preset_files import FILE_KEYS, shorten
+from dreamer.target_files import Unread
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -76,6 +86,11 @@ class Octaves(Section):
 class Ascent(Section):
     """The gradient ascent on each octave."""
 
+    canvas: Literal["pixel", "fourier", "maco"] = Field(
+        default="pixel",
+        description="pixel: every pixel; fourier: waves; maco: only where the photo's waves are.",
+        json_schema_extra={"flag": "--canvas"},
+    )
     steps: int = Field(
         default=8,
         ge=0,
@@ -115,6 +130,16 @@ class Ascent(Section):
         le=0.95,
         description="How much of the last direction each step keeps.",
     )
+
+    @model_serializer(mode="wrap")
+    def _as_before(
+        self, handler: SerializerFunctionWrapHandler, info: SerializationInfo
+    ) -> dict[str, Any]:
+        """Leave the canvas that there always was out of recipes: they keep their hashes."""
+        values: dict[str, Any] = handler(self)
+        if info.mode == "json" and self.canvas == "pixel":
+            values.pop("canvas", None)
+        return values
 
 
 class View(Section):
@@ -332,7 +357,7 @@ def _foreign_targets(values: Mapping[str, Any]) -> Iterator[Complaint]:
             continue  # the model has said so
         try:
             if target is not None:
-                targets.resolve(target, row)
+                targets.resolve(target, row, Unread())
         except errors.UsageError as error:
             yield Complaint(path, f"{error.message} {error.advice}")
 

@@ -50,6 +50,11 @@ def complete_color(incomplete: str) -> list[str]:
     return [mode for mode in ("free", "keep", "luma") if mode.startswith(incomplete)]
 
 
+def complete_canvas(incomplete: str) -> list[str]:
+    """Name the canvases that begin so."""
+    return [name for name in ("fourier", "maco", "pixel") if name.startswith(incomplete)]
+
+
 def complete_device(incomplete: str) -> list[str]:
     """Name the devices that begin so."""
     return [name for name in DEVICES.split(", ") if name.startswith(incomplete)]
@@ -149,6 +154,13 @@ class LookOptions:
     octave_scale: Annotated[float | None, typer.Option(help="Ratio of two scales, 1.05 to 4.")] = (
         None
     )
+    canvas: Annotated[
+        str | None,
+        typer.Option(
+            help="pixel, fourier (waves) or maco (the photo's own waves, moved).",
+            autocompletion=complete_canvas,
+        ),
+    ] = None
     steps: Annotated[int | None, typer.Option(help="Steps at full size, 0 to 10000.")] = None
     step_size: Annotated[float | None, typer.Option(help="How far a step goes, 0 to 1.")] = None
     jitter: Annotated[int | None, typer.Option(help="Random shift of a step, 0 to 256 px.")] = None
@@ -209,6 +221,7 @@ class LookOptions:
                 "ascent.strength": self.strength,
                 "octaves.count": self.octaves,
                 "octaves.scale": self.octave_scale,
+                "ascent.canvas": self.canvas,
                 "ascent.steps": self.steps,
                 "ascent.step_size": self.step_size,
                 "view.jitter": self.jitter,

@@ -24,6 +24,7 @@ from dreamer.cli.options import (
     PlaceOptions,
     Quiet,
     Verbose,
+    complete_canvas,
     complete_target,
     flattened,
 )
@@ -35,11 +36,6 @@ if TYPE_CHECKING:
     from dreamer.render.visualize import Visualization
 
 _SIZE = re.compile(r"(\d{1,5})(?:x(\d{1,5}))?")
-
-
-def complete_canvas(incomplete: str) -> list[str]:
-    """Name the canvases that begin so."""
-    return [name for name in methods.CANVASES if name.startswith(incomplete)]
 
 
 def complete_method(incomplete: str) -> list[str]:

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dreamer.core import canvas as canvases
 from dreamer.core import colour, gradients
-from dreamer.core.canvas import Canvas, PixelCanvas
+from dreamer.core.canvas import Canvas
 from dreamer.core.objectives import Activations, Objective, References
 from dreamer.core.resampling import resample
 from dreamer.core.transforms import Look, View
@@ -41,6 +42,7 @@ class Ascent:
         chroma: the share of the dream's colour changes that is kept, 0..1.
         hold: how strongly the broad light and colour are pulled back to the photo's, a step.
         blend: the share of the photo that is mixed back at the end, 0..1.
+        canvas: how the photo is changed, see `dreamer.core.canvas`.
     """
 
     sizes: tuple[tuple[int, int], ...]
@@ -55,6 +57,7 @@ class Ascent:
     chroma: float
     hold: float
     blend: float
+    canvas: canvases.Kind = "pixel"
 
     @property
     def work(self) -> int:
@@ -116,9 +119,8 @@ def dream(
     Yields:
         A `Step` after each step. With no steps or a step size of 0 the picture is the photo.
     """
-    canvas: Canvas = PixelCanvas(
-        resample(photo, plan.sizes[0]).clamp(0, 1), together=plan.chroma == 0
-    )
+    first = resample(photo, plan.sizes[0]).clamp(0, 1)
+    canvas = canvases.start(plan.canvas, first, together=plan.chroma == 0)
     work = 0
     for octave, (size, steps) in enumerate(zip(plan.sizes, plan.steps, strict=True)):
         if octave > 0:
@@ -134,7 +136,7 @@ def dream(
             score, raw = _gradient(canvas, network, objective, plan.view, random, shown)
             moved = not gradients.is_zero(raw)
             if moved:
-                velocity = plan.momentum * velocity + _direction(raw, plan)
+                velocity = plan.momentum * velocity + _direction(canvas, raw, plan)
                 canvas.ascend(velocity, plan.step_size * _schedule(step, steps, plan.decay))
             canvas.settle(plan.hold)
             work += size[0] * size[1]
@@ -190,9 +192,10 @@ def _references(network: Network, look: Look, photos: Photos) -> References:
         return {name: network(look.show(photo)) for name, photo in photos.items()}
 
 
-def _direction(raw: Tensor, plan: Ascent) -> Tensor:
-    direction = colour.decorrelate(raw, plan.decorrelate)
-    direction = gradients.condition(direction, plan.tilt, plan.grain)
+def _direction(canvas: Canvas, raw: Tensor, plan: Ascent) -> Tensor:
+    direction = canvas.precondition(
+        raw, tilt=plan.tilt, grain=plan.grain, decorrelate=plan.decorrelate
+    )
     return colour.mute(direction, plan.chroma)
 
 

@@ -1,17 +1,19 @@
-"""How the pixels of a dream are parametrised.
+"""How a dream changes a photo: pixel by pixel, by waves, or by their phases alone.
 
-A canvas holds what ascent changes and shows it as pixels. `pixel` is the only one so far; a canvas
-in Fourier space fits the same methods.
+A canvas holds what ascent changes and shows it as pixels; with nothing changed they are the photo
+to the bit. What pictures from nothing are made of is in `dreamer.core.parametrisation`.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+import math
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
 
-from dreamer.core import gradients, resampling
+from dreamer.core import colour, gradients, resampling, spectra
 
 # How near a dream brings a value to black or white, unless the photo is nearer.
 MARGIN = 2 / 255
@@ -22,6 +24,21 @@ class Canvas(Protocol):
 
     def pixels(self) -> Tensor:
         """Show the picture, `(1, 3, H, W)` in 0..1."""
+
+    def precondition(
+        self, gradient: Tensor, *, tilt: float, grain: float, decorrelate: float
+    ) -> Tensor:
+        """Turn the raw gradient `(1, 3, H, W)` of the pixels into a direction to go.
+
+        Args:
+            gradient: of any scale, not zero.
+            tilt: see `gradients.condition`.
+            grain: the same.
+            decorrelate: see `colour.decorrelate`.
+
+        Returns:
+            `(1, 3, H, W)` with mean 0 in every channel and root mean square 1 over all.
+        """
 
     def ascend(self, direction: Tensor, step: float) -> None:
         """Move by a root mean square of `step` along a direction in pixel space of any scale."""
@@ -57,6 +74,12 @@ class PixelCanvas:
         """Show the picture, `(1, 3, H, W)` in 0..1."""
         return soft_clip(self.base, self.difference, together=self.together)
 
+    def precondition(
+        self, gradient: Tensor, *, tilt: float, grain: float, decorrelate: float
+    ) -> Tensor:
+        """Decorrelate colours, then bring the gradient's bands to the strengths asked for."""
+        return gradients.condition(colour.decorrelate(gradient, decorrelate), tilt, grain)
+
     def ascend(self, direction: Tensor, step: float) -> None:
         """Move by a root mean square of `step` along a direction in pixel space of any scale.
 
@@ -76,7 +99,120 @@ class PixelCanvas:
     def onto(self, base: Tensor) -> PixelCanvas:
         """Carry the dreamed difference to another size of the same photo."""
         size = (base.shape[2], base.shape[3])
-        return PixelCanvas(base, resampling.resample(self.difference, size), together=self.together)
+        difference = resampling.resample(self.difference, size)
+        return type(self)(base, difference, together=self.together)
+
+
+class FourierCanvas(PixelCanvas):
+    """A difference that is made of waves, those of low frequency moving the most.
+
+    Steepest ascent on Fourier coefficients that are divided by their frequency and brought to one
+    strength, as an optimiser such as Adam does; in decorrelated colours. For that the gradient is
+    all that has to change: what is dreamed is the same kind of difference.
+    """
+
+    def precondition(
+        self, gradient: Tensor, *, tilt: float, grain: float, decorrelate: float
+    ) -> Tensor:
+        """Bring all frequencies to one strength and divide them by it; `tilt` is not needed.
+
+        Args:
+            gradient: see `Canvas`.
+            tilt: of no effect: waves have theirs.
+            grain: the share that is left of the highest frequencies.
+            decorrelate: see `Canvas`.
+        """
+        height, width = gradient.shape[2:]
+        down, across = (height - 1) // 2, (width - 1) // 2
+        # Waves wrap around; a picture and its reflection do without an edge.
+        padded = F.pad(gradient, (across, across, down, down), mode="reflect")
+        size = (padded.shape[2], padded.shape[3])
+        spectrum = spectra.levelled(torch.fft.rfft2(padded), size)
+        f = spectra.clamped(size).to(gradient)
+        fine = 1 - (1 - grain) * (f / 0.5).clamp(max=1)
+        waves = torch.fft.irfft2(spectrum * fine / f, s=size)
+        inner = waves[:, :, down : down + height, across : across + width]
+        return _normalised(colour.decorrelate(inner, decorrelate))
+
+
+class MacoCanvas:
+    """A photo whose waves are moved, none made stronger or weaker: its spectrum stays.
+
+    MACO (Fel et al. 2023) on a photo: what changes are the phases of its Fourier coefficients.
+
+    Args:
+        base: the photo at this octave's size, `(1, 3, H, W)` in 0..1.
+        phases: how far each coefficient has turned, `(1, 3, H, W // 2 + 1)`; not yet if None.
+        together: whether only the light changes.
+    """
+
+    def __init__(
+        self, base: Tensor, phases: Tensor | None = None, *, together: bool = False
+    ) -> None:
+        self.base = base
+        self.together = together
+        self._size = (base.shape[2], base.shape[3])
+        self._spectrum = torch.fft.rfft2(base)
+        self.phases = torch.zeros_like(self._spectrum.real) if phases is None else phases
+
+    def pixels(self) -> Tensor:
+        """Show the picture, `(1, 3, H, W)` in 0..1."""
+        turned = self._spectrum * (torch.polar(torch.ones_like(self.phases), self.phases) - 1)
+        difference = torch.fft.irfft2(turned, s=self._size)
+        if self.together:
+            difference = colour.mute(difference, 0.0)
+        return soft_clip(self.base, difference, together=self.together)
+
+    def precondition(
+        self, gradient: Tensor, *, tilt: float, grain: float, decorrelate: float
+    ) -> Tensor:
+        """Bring all frequencies to one strength; the photo itself decides what each can do."""
+        spectrum = spectra.levelled(torch.fft.rfft2(gradient), self._size)
+        flat = torch.fft.irfft2(spectrum, s=self._size)
+        return _normalised(colour.decorrelate(flat, decorrelate))
+
+    def ascend(self, direction: Tensor, step: float) -> None:
+        """Turn the phases so that pixels move by a root mean square of `step`."""
+        wanted = torch.fft.rfft2(direction)
+        turned = self._spectrum * torch.polar(torch.ones_like(self.phases), self.phases)
+        # What a small turn of each does for the direction: at most its own length.
+        gain = (torch.conj(1j * turned) * wanted).real
+        turn = gain / (turned.abs() * wanted.abs()).clamp_min(1e-12)
+        moved = gradients.rms(torch.fft.irfft2(1j * turned * turn, s=self._size))
+        self.phases = self.phases + turn * (step / moved).clamp(max=math.pi)
+
+    def settle(self, hold: float) -> None:
+        """Turn the lowest frequencies back by a share of `hold`."""
+        if hold > 0:
+            low = spectra.frequencies(self._size) * max(self._size) <= 16
+            share = torch.where(low, 1 - hold, 1.0).to(self.phases)
+            self.phases = self.phases * share
+
+    def onto(self, base: Tensor) -> MacoCanvas:
+        """Turn the same waves of another size of the photo."""
+        phases = spectra.resized(self.phases, (base.shape[2], base.shape[3]))
+        return MacoCanvas(base, phases, together=self.together)
+
+
+Kind = Literal["pixel", "fourier", "maco"]
+
+
+def start(kind: Kind, base: Tensor, *, together: bool = False) -> Canvas:
+    """Return a canvas on which nothing is dreamed yet.
+
+    Args:
+        kind: which.
+        base: the photo, `(1, 3, H, W)` in 0..1.
+        together: whether red, green and blue are to change as one.
+    """
+    kinds = {"pixel": PixelCanvas, "fourier": FourierCanvas, "maco": MacoCanvas}
+    canvas: Canvas = kinds[kind](base, together=together)
+    return canvas
+
+
+def _normalised(direction: Tensor) -> Tensor:
+    direction = direction - direction.mean((2, 3), keepdim=True)
+    return direction / gradients.rms(direction)
 
 
 def soft_clip(base: Tensor, difference: Tensor, *, together: bool = False) -> Tensor:

@@ -112,6 +112,19 @@ def _rings(magnitude: Tensor, size: tuple[int, int]) -> Tensor:
     return (total / count.clamp_min(1))[:, nearest]
 
 
+def levelled(spectrum: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bring every frequency of a picture to about the same strength, whatever its direction.
+
+    Args:
+        spectrum: `(N, 3, H, W // 2 + 1)`, complex; what is zero stays zero.
+        size: height and width of the picture, px.
+    """
+    strength = spectrum.abs().square().mean((0, 1)).double().cpu()
+    rings = _rings(strength[None], size)[0].clamp_min(1e-30).log() / 2
+    level = from_profile((tuple(rings.tolist()),), size)[0]
+    return spectrum / level.to(spectrum.real).clamp_min(1e-20)
+
+
 def resized(spectrum: Tensor, size: tuple[int, int]) -> Tensor:
     """Carry coefficients to another size of the same picture: `irfft2` of them, resampled exactly.
 

@@ -120,6 +120,7 @@ def plan(recipe: Recipe) -> Ascent:
         chroma=CHROMA[settings.colour.mode],
         hold=settings.colour.hold,
         blend=settings.mix.blend,
+        canvas=settings.ascent.canvas,
     )
 
 
