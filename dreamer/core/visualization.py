@@ -14,6 +14,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
 
 from dreamer.core import gradients, views
 from dreamer.core.ascent import Network, generator
@@ -231,7 +232,7 @@ class _Run:
         self._plan = plan
         self._photos = photos
         self._strengths: dict[str, float] = {}
-        self._apart = 0.0
+        self._apart = torch.zeros(1)
 
     def step(
         self,
@@ -266,12 +267,12 @@ class _Run:
         )
         loss = -scores.sum()
         if self._plan.diversity and self._plan.group > 1:
-            likeness = self._likeness(wanted, parts)
+            likeness = self._likeness(parts)
             if done % AGAIN == 0:
-                own = gradients.rms(_gradient(loss, pictures))
-                other = gradients.rms(_gradient(likeness, pictures))
-                self._apart = float(self._plan.diversity * own / other)
-            loss = loss + self._apart * likeness
+                own = _strengths(loss, pictures, self._plan.group)
+                other = _strengths(likeness.sum(), pictures, self._plan.group)
+                self._apart = self._plan.diversity * own / other
+            loss = loss + (self._apart * likeness).sum()
         gradient, pixels = torch.autograd.grad(loss, [parameters, pictures], allow_unused=False)
         return scores.detach().cpu(), gradient, pixels.detach()
 
@@ -313,24 +314,29 @@ class _Run:
         usual = sum(alive) / len(alive) if alive else 1.0
         self._strengths |= {k: norm if norm > 1e-9 else usual for k, norm in norms.items()}
 
-    def _likeness(self, wanted: Sequence[Objective], parts: Sequence[Activations]) -> Tensor:
-        """Return how alike the textures in each group are: summed cosines of Gram matrices."""
-        group = self._plan.group
-        total = []
-        for first in range(0, len(wanted), group):
-            layer = next(
-                (t.layer for t in wanted[first].terms if parts[first][t.layer].shape[2] > 1),
-                next(reversed([n for n, v in parts[first].items() if v.shape[2] > 1]), ""),
-            )
-            if not layer:
+    def _likeness(self, parts: Sequence[Activations]) -> Tensor:
+        """Return how alike the textures in each group are: summed cosines of Gram matrices.
+
+        Of the deepest layer that has maps; all zeros if none has.
+        """
+        layers = [name for name, values in parts[0].items() if values.shape[2] > 1]
+        group, totals = self._plan.group, []
+        for first in range(0, len(parts), group):
+            together = parts[first : first + group]
+            if not layers:
+                totals.append(sum(next(iter(part.values())).sum() * 0 for part in together))
                 continue
-            grams = torch.stack(
-                [_gram(part[layer]).flatten() for part in parts[first : first + group]]
-            )
-            cosines = torch.nn.functional.normalize(grams, dim=1)
+            grams = torch.stack([_gram(part[layers[-1]]).flatten() for part in together])
+            cosines = F.normalize(grams, dim=1)
             alike = cosines @ cosines.T
-            total.append(alike.sum() - alike.diagonal().sum())
-        return torch.stack(total).sum() if total else parts[0][wanted[0].layers[0]].sum() * 0
+            totals.append(alike.sum() - alike.diagonal().sum())
+        return torch.stack([torch.as_tensor(total) for total in totals])
+
+
+def _strengths(score: Tensor, pictures: Tensor, group: int) -> Tensor:
+    """Return the root mean square of the gradient of each group's pictures."""
+    parts = _gradient(score, pictures).split(group)
+    return torch.stack([gradients.rms(part) for part in parts])
 
 
 def _gradient(score: Tensor, pictures: Tensor) -> Tensor:

@@ -162,6 +162,7 @@ def prepare(request: VisualRequest) -> VisualJob:
             for variant in range(group)
         ]
         _check_smallest(recipes[-1], how.row, text)
+    _check_views(recipes[0], how.row)
     return VisualJob(tuple(recipes), how, _workers(recipes), how.notes)
 
 
@@ -357,6 +358,19 @@ def _check_numbers(request: VisualRequest) -> None:
 
 def _check_smallest(recipe: VisualRecipe, row: rows.Row, text: str) -> None:
     row.check_size(*recipe.sizes[0], f"The coarsest octave of '{text}'")
+
+
+def _check_views(recipe: VisualRecipe, row: rows.Row) -> None:
+    """Refuse pictures of whose views the network takes none: transforms may cut off a border."""
+    import torch
+
+    from dreamer.core import published, views
+
+    width, height = recipe.sizes[0]
+    name = recipe.settings.transforms
+    chain = views.Views(published.TRANSFORMS[name]())
+    high, wide = chain.draw((height, width), 0.0, torch.Generator()).size
+    row.check_size(wide, high, f"A view of {width}x{height} pixels, as the {name} transforms make,")
 
 
 def _choice(name: str, given: object, choices: Sequence[str]) -> UsageError:
