@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypedDict, Unpack, cast, overload
 
@@ -95,12 +95,24 @@ def visualize(
 
 @overload
 def visualize(
-    target: str | Sequence[str], *, diversity: int | None = None, **options: Unpack[VisualOptions]
+    target: str, *, diversity: int, **options: Unpack[VisualOptions]
+) -> list[Visualization]: ...
+
+
+@overload
+def visualize(
+    target: list[str] | tuple[str, ...],
+    *,
+    diversity: int | None = None,
+    **options: Unpack[VisualOptions],
 ) -> list[Visualization]: ...
 
 
 def visualize(
-    target: str | Sequence[str], *, diversity: int | None = None, **options: Unpack[VisualOptions]
+    target: str | list[str] | tuple[str, ...],
+    *,
+    diversity: int | None = None,
+    **options: Unpack[VisualOptions],
 ) -> Visualization | list[Visualization]:
     """Show what a layer, a channel, a neuron, a class or a mixture of them looks for.
 

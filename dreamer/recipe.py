@@ -1,7 +1,7 @@
 """A recipe: a preset resolved against one network, one picture and one seed.
 
-It holds every number that decides a result, and no path: the photo and the weights are known by
-their hashes. It is written into the result as JSON and makes it again.
+It holds every number that decides a result, and no path: photos and the weights are known by their
+hashes. It is written into the result as JSON and makes it again.
 """
 
 from __future__ import annotations
@@ -10,10 +10,19 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+)
 
 import dreamer
 from dreamer import targets
@@ -21,6 +30,7 @@ from dreamer.core import octaves
 from dreamer.errors import UsageError
 from dreamer.networks.rows import Row
 from dreamer.settings import Settings
+from dreamer.target_files import Files, Like
 
 SCHEMA = 1
 # Raised whenever the same numbers make other pixels, so that old results are not taken for new.
@@ -66,13 +76,50 @@ class Origin(_Part):
 
 
 class TermRecord(_Part):
-    """One resolved term of the target: see `dreamer.targets.Resolved`."""
+    """One resolved term of the target: see `dreamer.targets.Resolved`.
+
+    What most terms do not have, a direction and a photo, is not written for those. A photo's path
+    never is: it travels with the recipe in memory, and to other processes.
+    """
 
     weight: float
     layer: str
     channel: int | None
     at: tuple[int, int] | None
     label: str
+    direction: tuple[tuple[Annotated[int, Field(ge=0)], float], ...] = ()
+    like: Like | None = None
+
+    @field_validator("direction")
+    @classmethod
+    def _points_somewhere(
+        cls, direction: tuple[tuple[int, float], ...]
+    ) -> tuple[tuple[int, float], ...]:
+        channels = [channel for channel, _ in direction]
+        if channels != sorted(set(channels)) or any(share == 0 for _, share in direction):
+            raise ValueError("should name channels in their order, with shares that are not zero")
+        return direction
+
+    @field_validator("like")
+    @classmethod
+    def _is_known(cls, like: Like | None, info: ValidationInfo) -> Like | None:
+        if like is None:
+            return None
+        if not re.fullmatch(r"[0-9a-f]{64}", like.sha256):
+            raise ValueError("should have a SHA-256")
+        # A file may be anybody's: it does not say which of the user's files are read.
+        return replace(like, path="") if info.mode == "json" else like
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_set(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        if not self.direction:
+            values.pop("direction", None)
+        if self.like is None:
+            values.pop("like", None)
+        else:
+            values["like"] = {"name": self.like.name, "sha256": self.like.sha256}
+        return values
 
 
 class Recipe(_Part):
@@ -195,11 +242,18 @@ def differences(old: Recipe, new: Recipe) -> list[str]:
     if old.hash == new.hash:
         return []
     changed = [said for key, said in _CHOSEN.items() if getattr(old, key) != getattr(new, key)]
+    if old.settings.target == new.settings.target and _of_files(old) != _of_files(new):
+        changed.append("what is in the files that the target names")
     before, after = (_flat(recipe.settings.model_dump()) for recipe in (old, new))
     for path in sorted(before.keys() | after.keys()):
         if path != "description" and before.get(path) != after.get(path):
             changed.append(f"{path} ({after.get(path)} instead of {before.get(path)})")
     return changed or ["what the detail levels stand for"]
+
+
+def _of_files(recipe: Recipe) -> list[tuple[object, ...]]:
+    """Return what the target's files hold."""
+    return [(term.direction, term.like) for term in recipe.terms if term.direction or term.like]
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -237,6 +291,7 @@ def resolve(
     origin: Origin,
     size: tuple[int, int],
     choice: Choice,
+    files: Files | None = None,
 ) -> Recipe:
     """Resolve settings against a network and a picture.
 
@@ -248,14 +303,15 @@ def resolve(
         origin: what is dreamed on.
         size: width and height of the result, px.
         choice: the rest.
+        files: what was read of the files that targets name.
 
     Raises:
         UsageError: the target names what the network does not have.
-        InputError: the picture is smaller than the network takes.
+        InputError: the picture is smaller than the network takes; or a file that the target names.
     """
     row.check_size(*size, f"'{origin.name or origin.start}'")
-    terms = targets.resolve(targets.parse(settings.target_on(row.name)), row)
-    _check_neurons(terms, row, size)
+    terms = targets.resolve(targets.parse(settings.target_on(row.name)), row, files)
+    check_neurons(terms, row, size)
     sizes = octaves.plan(
         size,
         settings.octaves.scale,
@@ -269,7 +325,7 @@ def resolve(
         size=size,
         network=row.name,
         weights=weights,
-        settings=settings,
+        settings=_without_folders(settings),
         terms=tuple(TermRecord(**vars(term)) for term in terms),
         octaves=sizes,
         steps=octaves.steps(settings.ascent.steps, settings.ascent.coarse_steps, len(sizes)),
@@ -279,7 +335,23 @@ def resolve(
     )
 
 
-def _check_neurons(terms: tuple[targets.Resolved, ...], row: Row, size: tuple[int, int]) -> None:
+def _without_folders(settings: Settings) -> Settings:
+    """Return settings of which the targets name their files without folders."""
+
+    def named(text: str) -> str:
+        target = targets.parse(text)
+        return str(targets.without_folders(target)) if targets.names_files(target) else text
+
+    return settings.model_copy(
+        update={
+            "target": named(settings.target),
+            "targets": {network: named(text) for network, text in settings.targets.items()},
+        }
+    )
+
+
+def check_neurons(terms: tuple[targets.Resolved, ...], row: Row, size: tuple[int, int]) -> None:
+    """Refuse neurons that a layer does not have on a picture of `size` (w, h): `UsageError`."""
     for term in terms:
         if term.at is None:
             continue

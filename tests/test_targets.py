@@ -1,13 +1,17 @@
+import json
 import math
+import pickle
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dreamer import targets
-from dreamer.errors import UsageError
+from dreamer.errors import InputError, UsageError
 from dreamer.networks import imagenet, rows
 from dreamer.networks.rows import Layer, Row
+from dreamer.target_files import Files, Like, Unread
 from dreamer.targets import Term
 
 ROW = Row(
@@ -29,6 +33,10 @@ ROW = Row(
 NAMES = st.from_regex(r"[A-Za-z0-9_]([A-Za-z0-9_.]|-[A-Za-z0-9_]){0,12}", fullmatch=True)
 WEIGHTS = st.builds(math.copysign, st.floats(1e-6, 1e6), st.sampled_from([-1, 1]))
 COUNTS = st.integers(0, 10**9 - 1)
+PATHS = st.text(min_size=1, max_size=20).filter(lambda path: path.isprintable() and '"' not in path)
+DIRECTIONS = st.dictionaries(COUNTS, WEIGHTS, min_size=1, max_size=4).map(
+    lambda shares: tuple(sorted(shares.items()))
+)
 TERMS = st.one_of(
     st.builds(Term, WEIGHTS, st.just("level"), st.sampled_from(rows.LEVELS)),
     st.builds(Term, WEIGHTS, st.just("layer"), NAMES.filter(lambda name: name not in rows.LEVELS)),
@@ -44,6 +52,19 @@ TERMS = st.one_of(
         lambda weight, index: Term(weight, "class", imagenet.name(index), index),
         WEIGHTS,
         st.integers(0, 999),
+    ),
+    st.builds(
+        lambda weight, name, shares: Term(weight, "layer", name, direction=shares),
+        WEIGHTS,
+        NAMES.filter(lambda name: name not in rows.LEVELS),
+        DIRECTIONS,
+    ),
+    st.builds(
+        lambda weight, kind, name, path: Term(weight, kind, name, path=path),
+        WEIGHTS,
+        st.sampled_from(["like", "direction"]),
+        NAMES | st.sampled_from(rows.LEVELS),
+        PATHS,
     ),
 )
 
@@ -71,6 +92,20 @@ def resolved(text: str) -> list[tuple[float, str]]:
         ("a + -0.5*b", [Term(1, "layer", "a"), Term(-0.5, "layer", "b")]),
         ("a - -0.5*b", [Term(1, "layer", "a"), Term(0.5, "layer", "b")]),
         ("  a\n - b ", [Term(1, "layer", "a"), Term(-1, "layer", "b")]),
+        ("block8:[37]", [Term(1, "layer", "block8", direction=((37, 1),))]),
+        (
+            "2*block8:[ 37,-0.5*12, + 3 ] - b",
+            [
+                Term(2, "layer", "block8", direction=((3, 1), (12, -0.5), (37, 1))),
+                Term(-1, "layer", "b"),
+            ],
+        ),
+        ("direction:v/a-b.npy@block8-0", [Term(1, "direction", "block8-0", path="v/a-b.npy")]),
+        ("-like:../photo.jpg@parts", [Term(-1, "like", "parts", path="../photo.jpg")]),
+        ("Like:37@b", [Term(1, "like", "b", path="37")]),
+        ("like:a+b*c@d", [Term(1, "like", "d", path="a+b*c")]),
+        ('like:"my @photo.jpg"@b', [Term(1, "like", "b", path="my @photo.jpg")]),
+        ("like:37", [Term(1, "layer", "like", 37)]),
         ("class:zebra", [Term(1, "class", "zebra", 340)]),
         ("class:340", [Term(1, "class", "zebra", 340)]),
         ("class:great_white_shark", [Term(1, "class", "great white shark", 2)]),
@@ -104,7 +139,7 @@ def test_the_text_of_a_target_reads_back_as_the_same_target(target: targets.Targ
     assert targets.parse(str(target)) == target
 
 
-@given(st.text(alphabet="ab8.-+*:@,\"' \nclass1e_", max_size=30))
+@given(st.text(alphabet="ab8.-+*:@,\"' \nclass1e_[]like", max_size=30))
 def test_any_text_is_a_target_or_a_usage_error(text: str) -> None:
     try:
         target = targets.parse(text)
@@ -160,6 +195,16 @@ def test_every_layer_of_every_network_can_be_written_as_a_target() -> None:
         ("block8:" + "9" * 1500, "block8:37@4,5"),
         ("block8:" + "9" * 5000, "5007 characters"),
         ("parts:37", "a channel of a detail level"),
+        ("parts:[37]", "a direction of a detail level"),
+        ("likes:photo.jpg@parts", "Did you mean like?"),
+        ("like:photo.jpg", "like:photo.jpg@parts"),
+        ("like:my photo.jpg@parts", 'like:"my photo.jpg"@block8'),
+        ("direction:a.npy", "direction:numbers.npy@block8"),
+        ("block8:[]", "block8:[37, -0.5*12]"),
+        ("block8:[37", "block8:[37, -0.5*12]"),
+        ("block8:[x]", "block8:[37, -0.5*12]"),
+        ("block8:[1, 2, 1]", "channel 1 twice"),
+        ("block8:[0*1]", "weight 0.0"),
         ("nan*parts", "A weight is a plain number"),
         ("inf*parts", "A weight is a plain number"),
         ("0.7**parts", "at '*parts'"),
@@ -251,3 +296,157 @@ def test_a_resolved_target_describes_itself_as_the_sum_it_is() -> None:
 def test_a_term_made_in_python_is_held_to_the_same_weights(weight: float) -> None:
     with pytest.raises(UsageError, match="weight"):
         Term(weight, "level", "parts")
+
+
+# Files: a photo of 2x2 pixels, and a direction for the four channels of `stem`.
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    from PIL import Image
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "far").mkdir()
+    Image.new("RGB", (2, 2), "teal").save("far/my photo.png")
+    Image.new("RGB", (2, 2), "red").save("my photo.png")
+    np.save("v.npy", np.array([[0.5, 0, -2, 0]], np.float32))
+    return tmp_path
+
+
+def test_a_direction_resolves_to_its_channels_and_is_merged_with_its_like():
+    (found,) = targets.resolve(targets.parse("2*block3:[2, -0.5*1] + block3:[-.5*1, 2]"), ROW)
+    assert (found.weight, found.layer, found.channel) == (3, "block3", None)
+    assert found.direction == ((1, -0.5), (2, 1.0))
+    assert found.label == "block3:[-0.5*1, 2]"
+    assert resolved("block3:[2] + block3:2") == [(1, "block3:[2]"), (1, "block3:2")]
+    with pytest.raises(UsageError, match="no channel 16"):
+        resolved("block3:[2, 16]")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("v.npy", None), ("v.txt", "0.5, 0\n-2 0\n"), ("v.json", "[0.5, 0, -2, 0]")],
+)
+def test_a_direction_is_read_from_its_file_when_it_is_resolved(here, name, text):
+    if text is not None:
+        (here / name).write_text(text)
+    target = targets.parse(f"3*direction:{here}/{name}@relu1")
+    (found,) = targets.resolve(target, ROW)
+    assert found.direction == ((0, 0.5), (2, -2.0))
+    assert (found.weight, found.layer, found.label) == (3, "stem", f"direction:{name}@stem")
+    assert not [term for term in targets.resolve(targets.parse("stem"), ROW) if term.direction]
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e300])
+def test_where_a_direction_points_is_all_that_counts(here, scale):
+    (here / "v.json").write_text(json.dumps([scale, 0, -2 * scale, 0]))
+    (found,) = targets.resolve(targets.parse("direction:v.json@stem"), ROW)
+    assert found.direction == ((0, 0.5), (2, -1.0))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("v.csv", b"1", ".npy, .txt or .json"),
+        ("none.npy", None, "no file 'none.npy'"),
+        ("v.txt", b"1 2 3", "3 numbers; layer 'stem' has 4 channels"),
+        ("v.txt", b"1 2 3 x", "does not hold plain numbers"),
+        ("v.txt", b"0 0 0 0", "nothing but zeros"),
+        ("v.txt", b"1 2 3 nan", "not numbers"),
+        ("v.json", b"[1, 2, 3, Infinity]", "not numbers"),
+        ("v.json", b"[1, 2, 3, true]", "does not hold plain numbers"),
+        ("v.json", b'{"a": 1}', "does not hold plain numbers"),
+        ("v.json", b"[" * 99999, "does not hold plain numbers"),
+        ("w.npy", b"\x93NUMPY\x01\x00", "does not hold plain numbers"),
+        ("w.npy", np.array([1, "a", None, 2], object).dumps(), "does not hold plain numbers"),
+    ],
+    ids=lambda value: value[:20] if isinstance(value, str) else "",
+)
+def test_a_file_that_is_no_direction_is_refused_with_the_reason(here, name, content, words):
+    if content is not None:
+        (here / name).write_bytes(content)
+    with pytest.raises((UsageError, InputError)) as caught:
+        resolved(f"direction:{name}@stem")
+    assert words in f"{caught.value.message} {caught.value.advice}"
+
+
+def test_a_file_that_is_too_large_for_a_direction_is_not_read(here):
+    with open("v.txt", "wb") as stream:
+        stream.truncate(10_000_001)
+    with pytest.raises(InputError, match="too large"):
+        resolved("direction:v.txt@stem")
+
+
+def test_a_pickled_array_is_never_unpickled(here):
+    np.save("o.npy", np.array([1, 2, 3, None], object), allow_pickle=True)
+    with pytest.raises(InputError, match="does not hold plain numbers"):
+        resolved("direction:o.npy@stem")
+
+
+def test_a_direction_needs_a_layer_and_a_caricature_takes_a_level(here):
+    with pytest.raises(UsageError, match="a direction of a detail level"):
+        resolved("direction:v.npy@parts")
+    target = targets.parse('0.6*like:"far/my photo.png"@parts - 0.1*like:"far/my photo.png"@block3')
+    one, two = targets.resolve(target, ROW)
+    assert (one.weight, one.layer, one.label) == (0.3, "block2", 'like:"my photo.png"@block2')
+    assert (two.weight, two.layer) == (pytest.approx(0.2), "block3")
+    assert one.like is not None
+    assert one.like == two.like
+    assert one.like.name == "my photo.png"
+    assert one.like.path == str(here / "far/my photo.png")
+    assert len(one.like.sha256) == 64
+    assert targets.describe([one]) == '0.3*like:"my photo.png"@block2'
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("like:none.png@stem", "no file 'none.png'"),
+        ("like:v.npy@stem", "'v.npy' is not a picture"),
+        ("like:none.png@stam", "Did you mean stem"),
+    ],
+)
+def test_a_photo_that_is_none_is_refused(here, text, words):
+    with pytest.raises((UsageError, InputError)) as caught:
+        resolved(text)
+    assert words in f"{caught.value.message} {caught.value.advice}"
+
+
+def test_a_file_is_read_once_and_travels_on(here):
+    target = targets.parse('like:"far/my photo.png"@stem + direction:v.npy@stem')
+    files = Files()
+    first = targets.resolve(target, ROW, files)
+    for path in ("far/my photo.png", "v.npy"):
+        (here / path).unlink()
+    travelled = pickle.loads(pickle.dumps(files))
+    again = targets.resolve(target, ROW, travelled)
+    assert again == first
+    assert first[0].like is not None
+    assert again[0].like is not None
+    assert again[0].like.path == first[0].like.path
+    moved = targets.resolve(target, ROW, travelled.moved({first[0].like.sha256: "/there.png"}))
+    assert moved == first
+    assert moved[0].like is not None
+    assert moved[0].like.path == "/there.png"
+
+
+def test_names_can_be_checked_without_reading_a_file():
+    target = targets.parse("like:none.png@parts - like:none2.png@parts + direction:none.npy@stem")
+    assert len(targets.resolve(target, ROW, Unread())) == 5
+    with pytest.raises(UsageError, match="Did you mean|stem"):
+        targets.resolve(targets.parse("like:none.png@stam"), ROW, Unread())
+
+
+def test_two_files_of_one_name_are_refused_where_names_must_do():
+    target = targets.parse('like:"far/my photo.png"@stem + like:"./far/my photo.png"@block2')
+    assert str(targets.without_folders(target)) == (
+        'like:"my photo.png"@stem + like:"my photo.png"@block2'
+    )
+    with pytest.raises(UsageError, match="have one name"):
+        targets.without_folders(targets.parse("like:a/x.png@stem + like:b/x.png@stem"))
+
+
+def test_the_same_photo_is_the_same_wherever_it_was_found():
+    assert Like("a.png", "1", "/x/a.png") == Like("a.png", "1", "/y/a.png")
+    assert hash(Like("a.png", "1", "/x/a.png")) == hash(Like("a.png", "1", ""))
+    assert Like("a.png", "1") != Like("a.png", "2")

@@ -6,10 +6,9 @@ each step and nothing else, so a picture does not depend on what is made beside 
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -18,7 +17,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from dreamer.core import gradients, views
 from dreamer.core.ascent import Network, generator
-from dreamer.core.objectives import Activations, Objective, References
+from dreamer.core.objectives import Activations, Objective, References, Term
 from dreamer.core.parametrisation import Parametrisation
 from dreamer.core.redirect import redirected
 from dreamer.core.resampling import resample
@@ -30,6 +29,8 @@ Start = Callable[[tuple[int, int], Sequence[torch.Generator]], Parametrisation]
 
 AGAIN = 32
 """After so many steps the strengths of terms are compared again."""
+TOGETHER = 270_000
+"""Pixels of views that the network is shown at once: more do not fit into a processor's caches."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def visualize(
     Yields:
         A `Step` after each step.
     """
-    run = _Run(network, tuple(objectives), plan, photos or {})
+    run = _Run(network, plan, photos or {})
     canvas = plan.start(plan.sizes[0], [generator(seed, -2) for seed in seeds])
     done, whole = 0, sum(plan.steps)
     influence = torch.zeros(len(objectives), *plan.sizes[0])
@@ -118,7 +119,7 @@ def visualize(
                 group["lr"] = plan.rate * (1 - plan.decay * step / max(1, steps - 1))
             frames = plan.views.draw(size, done / max(1, whole - 1), random)
             scores, gradient, seen = run.step(
-                canvas.show(), canvas.parameters, frames, random, done
+                canvas.show(), canvas.parameters, objectives, frames, random, done
             )
             canvas.parameters.grad = gradient
             optimiser.step()
@@ -175,7 +176,7 @@ def passage(
         A `Passage` after each step.
     """
     stations = [*stations, stations[0]] if closed else list(stations)
-    run = _Run(network, tuple(stations), plan, photos or {})
+    run = _Run(network, plan, photos or {}, mixed=True)
     size, steps = plan.sizes[-1], sum(plan.steps)
     canvas = plan.start(size, [generator(seed, -2) for _ in range(keys)])
     random = generator(seed, 0)
@@ -188,7 +189,7 @@ def passage(
         frames = plan.views.draw(size, step / max(1, steps - 1), random)
         pictures = canvas.show(_at(canvas, places, closed))
         mixed = [_mixed(stations, place) for place in places.tolist()]
-        _, gradient, _ = run.step(pictures, canvas.parameters, frames, random, step, mixed)
+        _, gradient, _ = run.step(pictures, canvas.parameters, mixed, frames, random, step)
         canvas.parameters.grad = gradient
         optimiser.step()
 
@@ -218,63 +219,117 @@ def _at(canvas: Parametrisation, places: Tensor, closed: bool) -> Tensor:
 
 
 class _Run:
-    """What the steps of a run share: the network, the objectives and their terms' strengths."""
+    """What the steps of a run share: the network, the objectives and their terms' strengths.
+
+    Args:
+        network: see `visualize`.
+        plan: the numbers.
+        photos: see `visualize`.
+        mixed: whether the objectives of a step are mixes of the same terms, not a picture's own.
+    """
 
     def __init__(
-        self,
-        network: Network,
-        objectives: tuple[Objective, ...],
-        plan: Plan,
-        photos: Mapping[str, Tensor],
+        self, network: Network, plan: Plan, photos: Mapping[str, Tensor], *, mixed: bool = False
     ) -> None:
         self._network = network
-        self._objectives = objectives
         self._plan = plan
         self._photos = photos
-        self._strengths: dict[str, float] = {}
+        self._mixed = mixed
+        self._strengths: dict[tuple[int, Term], float] = {}
         self._apart = torch.zeros(1)
 
     def step(
         self,
         pictures: Tensor,
         parameters: Tensor,
+        objectives: Sequence[Objective],
         frames: Frames,
         random: torch.Generator,
         done: int,
-        objectives: Sequence[Objective] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return each picture's score, the loss's gradient of the parameters, and of the pixels."""
-        wanted = self._objectives if objectives is None else objectives
+        """Return each picture's score, and the loss's gradients of the parameters and the pixels.
+
+        Args:
+            pictures: `(N, 3, H, W)`, which depend on the parameters.
+            parameters: of any shape.
+            objectives: what each picture maximises.
+            frames: what the network is shown.
+            random: for noise.
+            done: how many steps are over.
+        """
         seen = views.look(pictures, frames, random)
-        redirect = done < self._plan.redirect
-        with redirected() if redirect else contextlib.nullcontext():
-            activations = self._network(seen)
         references = self._references(pictures, frames)
-        count = len(frames.maps)
-        size = (pictures.shape[2], pictures.shape[3])
-        locate = functools.partial(views.place, frames, size)
-        parts = [
-            {name: values[k * count : (k + 1) * count] for name, values in activations.items()}
-            for k in range(len(wanted))
-        ]
+        locate = functools.partial(views.place, frames, (pictures.shape[2], pictures.shape[3]))
         if done % AGAIN == 0:
-            self._compare(wanted, parts, pictures, locate, references)
-        scores = torch.stack(
-            [
-                self._balanced(each)(part, locate, references)
-                for each, part in zip(wanted, parts, strict=True)
-            ]
-        )
+            self._compare(objectives, seen, locate, references)
+        scores, slope = self._slope(objectives, seen, locate, references)
+        if done < self._plan.redirect:
+            count = len(frames.maps)
+            dead = ~slope.flatten(1).any(1).view(-1, count).any(1)
+            if bool(dead.any()):
+                with redirected():
+                    _, other = self._slope(objectives, seen, locate, references)
+                # A picture that lives is the same whatever is beside it.
+                dead = dead.repeat_interleave(count).view(-1, 1, 1, 1)
+                slope = torch.where(dead, other, slope)
+        gradient, pixels = torch.autograd.grad(seen, [parameters, pictures], slope)
+        return scores, gradient, pixels.detach()
+
+    def _slope(
+        self,
+        objectives: Sequence[Objective],
+        seen: Tensor,
+        locate: Locate,
+        references: References,
+    ) -> tuple[Tensor, Tensor]:
+        """Return each picture's score, and the gradient of the loss of what is `seen`.
+
+        Many views of one picture are shown to the network one part after the other, which takes
+        less memory and no more time.
+        """
+        count = len(seen) // len(objectives)
+        together = self._plan.diversity > 0 and self._plan.group > 1
+        most = max(1, TOGETHER // (seen.shape[2] * seen.shape[3]))
+        if len(objectives) > 1 or together or count <= most:
+            return self._part(objectives, seen, locate, references, count)
+        scores, slopes = torch.zeros(1), []
+        for first in range(0, count, most):
+            part = slice(first, min(first + most, count))
+            share = (part.stop - first) / count
+            score, slope = self._part(
+                objectives,
+                seen[part],
+                functools.partial(_some, locate, part),
+                {
+                    name: {layer: values[part] for layer, values in answers.items()}
+                    for name, answers in references.items()
+                },
+                part.stop - first,
+            )
+            scores = scores + share * score
+            slopes.append(share * slope)
+        return scores, torch.cat(slopes)
+
+    def _part(
+        self,
+        objectives: Sequence[Objective],
+        seen: Tensor,
+        locate: Locate,
+        references: References,
+        count: int,
+    ) -> tuple[Tensor, Tensor]:
+        leaf = seen.detach().requires_grad_()
+        parts = _parts(self._network(leaf), count)
+        values = [
+            self._balanced(index, each)(part, locate, references)
+            for index, (each, part) in enumerate(zip(objectives, parts, strict=True))
+        ]
+        scores = torch.stack(values)
         loss = -scores.sum()
         if self._plan.diversity and self._plan.group > 1:
-            likeness = self._likeness(parts)
-            if done % AGAIN == 0:
-                own = _strengths(loss, pictures, self._plan.group)
-                other = _strengths(likeness.sum(), pictures, self._plan.group)
-                self._apart = self._plan.diversity * own / other
-            loss = loss + (self._apart * likeness).sum()
-        gradient, pixels = torch.autograd.grad(loss, [parameters, pictures], allow_unused=False)
-        return scores.detach().cpu(), gradient, pixels.detach()
+            loss = loss + (self._apart.to(loss) * self._likeness(parts)).sum()
+        (slope,) = torch.autograd.grad(loss, leaf)
+        return scores.detach().cpu(), slope
 
     def _references(self, pictures: Tensor, frames: Frames) -> References:
         """Return what the network answers to the photos of caricatures in the same views."""
@@ -285,34 +340,46 @@ class _Run:
                 found[name] = self._network(views.look(fitted, frames))
         return found
 
-    def _balanced(self, objective: Objective) -> Objective:
+    def _key(self, index: int, term: Term) -> tuple[int, Term]:
+        return (0 if self._mixed else index, replace(term, weight=1.0))
+
+    def _balanced(self, index: int, objective: Objective) -> Objective:
         if len(objective.terms) == 1:
             return objective
-        return objective.scaled(tuple(self._strengths.get(str(t), 1.0) for t in objective.terms))
+        strengths = [self._strengths.get(self._key(index, term), 1.0) for term in objective.terms]
+        return objective.scaled(tuple(strengths))
 
     def _compare(
         self,
-        wanted: Sequence[Objective],
-        parts: Sequence[Activations],
-        pictures: Tensor,
+        objectives: Sequence[Objective],
+        seen: Tensor,
         locate: Locate,
         references: References,
     ) -> None:
-        """Measure how strong the gradients of a sum's terms are, so that weights are shares.
-
-        Once for each kind of term is enough: the first picture that has it stands for all.
-        """
-        norms: dict[str, float] = {}
-        for objective, part in zip(wanted, parts, strict=True):
+        """Measure how strong the gradients of a sum's terms are, so that weights are shares."""
+        group = self._plan.group if self._plan.diversity else 1
+        if group == 1 and all(len(each.terms) == 1 for each in objectives):
+            return
+        leaf = seen.detach().requires_grad_()
+        parts = _parts(self._network(leaf), len(seen) // len(objectives))
+        for index, (objective, part) in enumerate(zip(objectives, parts, strict=True)):
             if len(objective.terms) == 1:
                 continue
+            norms: dict[tuple[int, Term], float] = {}
             for term in objective.terms:
-                if str(term) not in norms:
-                    score = term.measure(part, locate, references)
-                    norms[str(term)] = gradients.rms(_gradient(score, pictures)).item()
-        alive = [norm for norm in norms.values() if norm > 1e-9]
-        usual = sum(alive) / len(alive) if alive else 1.0
-        self._strengths |= {k: norm if norm > 1e-9 else usual for k, norm in norms.items()}
+                score = term.measure(part, locate, references)
+                norms[self._key(index, term)] = gradients.rms(_gradient(score, leaf)).item()
+            alive = [norm for norm in norms.values() if norm > 1e-9]
+            usual = sum(alive) / len(alive) if alive else 1.0
+            self._strengths |= {k: norm if norm > 1e-9 else usual for k, norm in norms.items()}
+        if group > 1:
+            values = [
+                self._balanced(index, each)(part, locate, references)
+                for index, (each, part) in enumerate(zip(objectives, parts, strict=True))
+            ]
+            own = _strengths(torch.stack(values).sum(), leaf, len(leaf) // len(parts) * group)
+            other = _strengths(self._likeness(parts).sum(), leaf, len(leaf) // len(parts) * group)
+            self._apart = self._plan.diversity * own / other
 
     def _likeness(self, parts: Sequence[Activations]) -> Tensor:
         """Return how alike the textures in each group are: summed cosines of Gram matrices.
@@ -324,23 +391,34 @@ class _Run:
         for first in range(0, len(parts), group):
             together = parts[first : first + group]
             if not layers:
-                totals.append(sum(next(iter(part.values())).sum() * 0 for part in together))
+                totals.append(next(iter(together[0].values())).sum() * 0)
                 continue
             grams = torch.stack([_gram(part[layers[-1]]).flatten() for part in together])
             cosines = F.normalize(grams, dim=1)
             alike = cosines @ cosines.T
             totals.append(alike.sum() - alike.diagonal().sum())
-        return torch.stack([torch.as_tensor(total) for total in totals])
+        return torch.stack(totals)
 
 
-def _strengths(score: Tensor, pictures: Tensor, group: int) -> Tensor:
-    """Return the root mean square of the gradient of each group's pictures."""
-    parts = _gradient(score, pictures).split(group)
+def _parts(activations: Activations, count: int) -> list[dict[str, Tensor]]:
+    """Divide activations of all views into those of each picture."""
+    split = {name: torch.split(values, count) for name, values in activations.items()}
+    return [dict(zip(split, each, strict=True)) for each in zip(*split.values(), strict=True)]
+
+
+def _some(locate: Locate, part: slice, y: float, x: float) -> Tensor:
+    """Return where a place is in some of the views."""
+    return torch.as_tensor(locate(y, x))[part]
+
+
+def _strengths(score: Tensor, leaf: Tensor, group: int) -> Tensor:
+    """Return the root mean square of the gradient of each group's views."""
+    parts = torch.split(_gradient(score, leaf), group)
     return torch.stack([gradients.rms(part) for part in parts])
 
 
-def _gradient(score: Tensor, pictures: Tensor) -> Tensor:
-    (gradient,) = torch.autograd.grad(score, pictures, retain_graph=True)
+def _gradient(score: Tensor, leaf: Tensor) -> Tensor:
+    (gradient,) = torch.autograd.grad(score, leaf, retain_graph=True)
     return gradient
 
 

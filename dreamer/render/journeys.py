@@ -101,6 +101,8 @@ class _File(_Table):
     camera: list[_Camera] = []
 
 
+# A neuron's place has a comma, too; so may a direction in brackets, and a photo's name in quotes.
+_BETWEEN = re.compile(r',(?!\s*\d+(?:\s|$))(?![^\[\]]*\])(?=(?:[^"]*"[^"]*")*[^"]*$)')
 _TABLES: dict[str, type[_Table]] = {"look": _Look, "camera": _Camera}
 
 
@@ -111,7 +113,7 @@ def parse(text: str) -> tuple[Stretch, ...]:
         UsageError: a part of it has no seconds.
     """
     found = []
-    for part in re.split(r",(?!\s*\d+(?:\s|$))", text):  # a neuron's place has a comma, too
+    for part in _BETWEEN.split(text):
         what, _, time = part.strip().rpartition(" ")
         try:
             seconds = float(time.removesuffix("s"))

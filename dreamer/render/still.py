@@ -145,7 +145,7 @@ def references(recipe: Recipe | VisualRecipe, size: tuple[int, int]) -> dict[str
     Args:
         recipe: with the photos' paths; one that was read from a file has only their names, which
             are then looked for in the folder one is in.
-        size: height and width of the picture, px, whose shape each photo's middle is cut to.
+        size: width and height of the picture, px, whose shape each photo's middle is cut to.
 
     Returns:
         `(1, 3, H, W)` in 0..1 by SHA-256.
@@ -170,10 +170,11 @@ def _reference(path: str, sha256: str, size: tuple[int, int]) -> Tensor:
         )
     pixels = photo.pixels[None]
     height, width = pixels.shape[2:]
-    scale = min(height / size[0], width / size[1])
-    high, wide = (max(1, round(scale * side)) for side in size)
+    scale = min(width / size[0], height / size[1])
+    wide, high = (max(1, round(scale * side)) for side in size)
     top, left = (height - high) // 2, (width - wide) // 2
-    return resample(pixels[:, :, top : top + high, left : left + wide], size).clamp(0, 1)
+    cut = pixels[:, :, top : top + high, left : left + wide]
+    return resample(cut, (size[1], size[0])).clamp(0, 1)
 
 
 def dream(
@@ -237,7 +238,7 @@ def steps(
         NetworkError: the network answers with values that are not numbers.
     """
     goal, loop = objective(recipe, network.row), plan(recipe)
-    photos = references(recipe, (pixels.shape[2], pixels.shape[3]))
+    photos = references(recipe, (pixels.shape[3], pixels.shape[2]))
     photos = {name: photo.to(pixels.device) for name, photo in photos.items()}
     loop = replace(loop, step_size=loop.step_size * gain)
     features = network.features(goal.layers)

@@ -35,8 +35,6 @@ from dreamer.visual_recipe import VisualRecipe
 
 Stop = Callable[[], bool]
 
-TOGETHER = 400_000
-"""Pixels of views that the network is shown at once: more do not fit into a processor's caches."""
 # Alpha: what matters less than this share of all pixels is transparent, more than that one opaque.
 _TRANSPARENT, _OPAQUE = 0.2, 0.6
 
@@ -175,7 +173,7 @@ def _batches(recipes: Sequence[VisualRecipe]) -> list[list[VisualRecipe]]:
     """Divide recipes into those that are made together: whole groups, as many as fit caches."""
     first = recipes[0]
     pixels = math.prod(first.size) * first.settings.views * first.restarts
-    groups = max(1, round(TOGETHER / (pixels * first.group)))
+    groups = max(1, round(visualization.TOGETHER / (pixels * first.group)))
     count = groups * first.group
     return [list(recipes[k : k + count]) for k in range(0, len(recipes), count)]
 

@@ -5,6 +5,7 @@ import torch
 
 from dreamer.core import ascent
 from dreamer.core.ascent import Ascent
+from dreamer.core.canvas import PixelCanvas
 from dreamer.core.objectives import Objective, Term
 from dreamer.core.transforms import View
 from dreamer.networks.network import load
@@ -55,9 +56,7 @@ def run(photo, network, objective, plan, seed=0):
 def test_every_objective_rises(network, photo, objective):
     features = network.features(objective.layers)
     made = run(photo, network, objective, replace(PLAN, step_size=0.02), seed=1)
-    goal = ascent.balance(
-        ascent.PixelCanvas(photo), features, objective, View(0), torch.Generator()
-    )
+    goal = ascent.balance(PixelCanvas(photo), features, objective, View(0), torch.Generator())
     with torch.no_grad():
         assert goal(features(made)) > goal(features(photo))
 
@@ -95,7 +94,7 @@ def test_the_global_generator_is_left_alone(network, photo):
 def test_a_step_moves_every_picture_by_the_same_amount(network, photo):
     plan = replace(PLAN, sizes=((72, 96),), steps=(1,), hold=0.0, step_size=0.001)
     for objective in TARGETS:
-        canvas = ascent.PixelCanvas(torch.full_like(photo, 0.5))
+        canvas = PixelCanvas(torch.full_like(photo, 0.5))
         made = run(torch.full_like(photo, 0.5), network, objective, plan)
         assert abs((made - canvas.base).square().mean().sqrt().item() - 0.001) < 2e-5
 
@@ -110,7 +109,7 @@ def test_luma_changes_no_colour_difference(network, photo):
 def test_balance_gives_the_terms_equal_gradients(network, photo):
     objective = Objective((Term("block8"), Term("logits", 340)))
     features = network.features(objective.layers)
-    canvas = ascent.PixelCanvas(photo)
+    canvas = PixelCanvas(photo)
     balanced = ascent.balance(canvas, features, objective, View(0), torch.Generator())
     strengths = []
     for term in balanced.terms:
@@ -163,3 +162,66 @@ def test_a_step_without_a_gradient_does_not_drift_on_by_its_momentum(photo):
     assert moved == [True, True, False, False, False]
     assert not torch.equal(pictures[0], pictures[1])
     assert all(torch.equal(picture, pictures[1]) for picture in pictures[2:])
+
+
+LIKE = Objective((Term("block5", like="cat"),))
+DIRECTION = Objective((Term("block8", direction=((3, 1.0), (37, -0.5), (80, 2.0))),))
+
+
+@pytest.fixture(scope="module")
+def cat():
+    from dreamer.core.sources import noise
+
+    return noise((36, 48), torch.Generator().manual_seed(8))
+
+
+def worth(network, objective, picture, photos):
+    """What a picture is worth, seen whole beside whole photos."""
+    features = network.features(objective.layers)
+    with torch.no_grad():
+        references = {
+            name: features(ascent.resample(each, picture.shape[2:]))
+            for name, each in photos.items()
+        }
+        return objective(features(picture), references=references)
+
+
+@pytest.mark.parametrize(
+    "objective", [DIRECTION, LIKE, LIKE + DIRECTION - 0.5 * Objective((Term("block3"),))], ids=str
+)
+def test_three_steps_towards_a_direction_or_a_photo_raise_the_value(network, photo, cat, objective):
+    photos = {"cat": cat} if objective.likes else {}
+    plan = replace(PLAN, step_size=0.02, sizes=((72, 96),), steps=(3,))
+    features = network.features(objective.layers)
+    for step in ascent.dream(photo, features, objective, plan, 1, photos=photos):
+        made = step.picture()
+    alike = Objective(objective.terms[:1])
+    assert worth(network, alike, made, photos) > worth(network, alike, photo, photos)
+
+
+def test_a_photo_is_looked_at_where_and_as_large_as_the_canvas_is(photo, cat):
+    """The network sees the two in turn; of a canvas that is the photo it sees the same twice."""
+    seen = []
+
+    def watched(pixels):
+        seen.append(pixels.detach().clone())
+        return {"block5": pixels}
+
+    for _ in ascent.dream(photo, watched, LIKE, replace(PLAN, hold=0.0), 0, photos={"cat": photo}):
+        pass
+    assert len(seen) == 12
+    assert torch.equal(seen[0], seen[1])
+    assert not torch.equal(seen[2], seen[3])
+    assert [a.shape for a in seen[::2]] == [b.shape for b in seen[1::2]]
+    # The views moved; what the photo's own colours are like did not.
+    assert not torch.equal(seen[0], seen[2])
+
+
+def test_photos_that_no_term_names_change_nothing(network, photo, cat):
+    features = network.features(("block8",))
+    made = [
+        list(ascent.dream(photo, features, TARGETS[1], PLAN, 0, photos=photos))[-1].picture()
+        for photos in (None, {}, {"cat": cat})
+    ]
+    assert torch.equal(made[0], made[1])
+    assert torch.equal(made[0], made[2])

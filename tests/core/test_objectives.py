@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -51,3 +52,61 @@ def test_a_neuron_follows_its_place_into_the_view():
 
 def test_each_layer_is_named_once():
     assert (A + B + A).layers == ("a", "b")
+
+
+def each(term, activations, **more):
+    return term.each({term.layer: torch.from_numpy(activations)}, **more).numpy()
+
+
+RANDOM = np.random.default_rng(4)
+MAPS = RANDOM.normal(size=(3, 5, 4, 6))
+
+
+def agreement(values, wanted, power):
+    """Lucid's: mean over places of dot x max(0.1, cosine)^power; both `(N, C, h, w)`."""
+    found = []
+    for one, other in zip(values, np.broadcast_to(wanted, values.shape), strict=True):
+        places = []
+        for y, x in np.ndindex(*one.shape[1:]):
+            a, b = one[:, y, x], other[:, y, x]
+            cosine = a @ b / np.sqrt(a @ a) / np.sqrt(b @ b)
+            places.append(a @ b * max(0.1, cosine) ** power)
+        found.append(np.mean(places))
+    return np.array(found)
+
+
+def test_each_picture_of_a_batch_has_its_own_value():
+    np.testing.assert_allclose(each(Term("a"), MAPS), (MAPS**2).mean((1, 2, 3)))
+    np.testing.assert_allclose(each(Term("a", 2), MAPS), MAPS[:, 2].mean((1, 2)))
+
+
+def test_a_neuron_is_looked_for_at_its_own_place_in_each_view():
+    places = torch.tensor([[0.0, 0.0], [0.49, 0.99], [2.0, -1.0]])
+    found = each(Term("a", 3, (0.5, 0.5)), MAPS, locate=lambda y, x: places)
+    np.testing.assert_array_equal(found, [MAPS[0, 3, 0, 0], MAPS[1, 3, 1, 5], MAPS[2, 3, 3, 0]])
+    one = each(Term("a", 3, (0.5, 0.2)), MAPS)
+    np.testing.assert_array_equal(one, MAPS[:, 3, 2, 1])
+
+
+@pytest.mark.parametrize("power", [0.0, 1.0, 2.0])
+def test_a_direction_is_the_dot_product_with_its_unit_times_the_cosine(power):
+    term = Term("a", direction=((1, 3.0), (4, -4.0)), power=power)
+    wanted = np.array([0, 0.6, 0, 0, -0.8]).reshape(1, 5, 1, 1)
+    np.testing.assert_allclose(each(term, MAPS), agreement(MAPS, wanted, power), rtol=1e-6)
+    longer = Term("a", direction=((1, 30.0), (4, -40.0)), power=power)
+    np.testing.assert_allclose(each(term, MAPS), each(longer, MAPS), rtol=1e-6)
+
+
+@pytest.mark.parametrize("power", [0.0, 1.0, 2.0])
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_caricature_is_the_dot_product_with_the_photo_times_the_cosine(power, count):
+    photo = RANDOM.normal(size=(count, 5, 4, 6))
+    term = Term("a", like="cat", power=power)
+    references = {"cat": {"a": torch.from_numpy(photo)}, "dog": {}}
+    found = each(term, MAPS, references=references)
+    np.testing.assert_allclose(found, agreement(MAPS, photo, power), rtol=1e-6)
+
+
+def test_the_photos_that_are_needed_are_named_once():
+    terms = (Term("a", like="cat"), Term("b", like="dog"), Term("b", like="cat"), Term("a"))
+    assert Objective(terms).likes == ("cat", "dog")

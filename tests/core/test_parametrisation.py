@@ -59,9 +59,7 @@ def test_maco_has_the_magnitude_of_natural_pictures(size, neutral):
     phases = canvas.parameters.detach().double().numpy()[0]
     f = np.maximum(numpy_frequencies(height, width), 1 / max(height, width))
     fits = [(3.28, 1.33, 0.283, 4.2), (3.12, 1.37, 0.263, 4.5), (3.14, 1.32, 0.281, 4.7)]
-    magnitude = np.stack(
-        [np.exp(a) * f**-b / (1 + (f / knee) ** s) for a, b, knee, s in fits]
-    )
+    magnitude = np.stack([np.exp(a) * f**-b / (1 + (f / knee) ** s) for a, b, knee, s in fits])
     if neutral:
         magnitude[:, 0, 0] = 0
     values = np.fft.irfft2(magnitude * np.exp(1j * phases), s=size)

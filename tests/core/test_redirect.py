@@ -85,7 +85,12 @@ def test_a_network_that_is_dead_at_the_start_comes_to_life():
 
     def last(redirect):
         plan = visualization.Plan(
-            ((16, 16),), (40,), FourierParametrisation.start, "adam", 0.1, Views(),
+            ((16, 16),),
+            (40,),
+            FourierParametrisation.start,
+            "adam",
+            0.1,
+            Views(),
             redirect=redirect,
         )
         goal = Objective((Term("out", 0),))

@@ -63,3 +63,11 @@ def test_a_flat_canvas_stays_flat_in_every_view():
     for seed in range(5):
         pixels = View(30, rotate=180, zoom=0.5).look(flat, generator(seed)).pixels
         torch.testing.assert_close(pixels, torch.full_like(pixels, 0.7))
+
+
+@pytest.mark.parametrize("view", [View(0), View(8), View(8, rotate=20, zoom=0.3)])
+def test_another_picture_is_shown_just_as_the_canvas_is(view):
+    canvas, other = photo(), photo().flip(3)
+    look = view.look(canvas, generator(3))
+    assert torch.equal(look.show(canvas), look.pixels)
+    assert torch.equal(look.show(other), view.look(other, generator(3)).pixels)

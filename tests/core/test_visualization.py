@@ -119,19 +119,33 @@ def test_a_sum_is_what_it_says(network):
 
 
 def test_weights_are_shares_of_the_gradient(network):
-    run = visualization._Run(network, (), plan(), {})
+    run = visualization._Run(network, plan(), {})
     pictures = torch.rand(1, 3, 40, 40).requires_grad_()
     goal = Objective((Term("deep", 1), Term("logits", 2, weight=1.0)))
-    frames = Views().draw((40, 40), 0.0, torch.Generator())
-    parts = [network(pictures)]
-    run._compare([goal], parts, pictures, lambda y, x: (y, x), {})
+    run._compare([goal], pictures, lambda y, x: (y, x), {})
+    activations = network(pictures)
     norms = []
-    for term in run._balanced(goal).terms:
-        score = term.weight * term.measure(parts[0])
+    for term in run._balanced(0, goal).terms:
+        score = term.weight * term.measure(activations)
         (gradient,) = torch.autograd.grad(score, pictures, retain_graph=True)
         norms.append(float(gradient.square().mean().sqrt()))
     assert norms[0] == pytest.approx(norms[1], rel=1e-3)
-    assert len(frames.maps) == 1
+
+
+def test_many_views_in_parts_are_as_good_as_at_once(network, monkeypatch):
+    goal = Objective((Term("deep", 2, at=(0.4, 0.6)), Term("deep", like="photo")))
+
+    def made():
+        run = visualize(
+            network, [goal], plan(transforms=TRANSFORMS["lucid"], views=7), [0], photos=PHOTOS
+        )
+        return list(run)[-1]
+
+    whole = made()
+    monkeypatch.setattr(visualization, "TOGETHER", 3 * 52 * 52)
+    parts = made()
+    assert torch.allclose(whole.pictures(), parts.pictures(), atol=1e-4)
+    assert torch.allclose(whole.scores, parts.scores, rtol=1e-4)
 
 
 def test_octaves_go_on_with_the_same_picture(network):

@@ -100,7 +100,7 @@ def test_it_is_a_whole_recipe_like_any_other(weight):
     assert found.preset == "eyes to textures"
     terms = targets.resolve(targets.parse(found.settings.target), rows.row(found.network))
     assert {term.label: term.weight for term in terms} == pytest.approx(weights(found))
-    assert objective(found).layers
+    assert objective(found, rows.row(found.network)).layers
     assert plan(found).work == found.work > 0
 
 

@@ -32,6 +32,13 @@ def test_a_journey_on_the_command_line():
         Stretch("0.5*parts - block8:3@4,5", 6.5),
         Stretch("class:zebra", 1.0),
     )
+    assert journeys.parse(
+        'block8:[3, -2*4] 1s, like:"a, b.jpg"@parts 2s, class:"tiger cat" 3s'
+    ) == (
+        Stretch("block8:[3, -2*4]", 1.0),
+        Stretch('like:"a, b.jpg"@parts', 2.0),
+        Stretch('class:"tiger cat"', 3.0),
+    )
     assert journeys.is_file("flight.toml")
     assert not journeys.is_file("textures 4s, eyes 6s")
 

@@ -345,8 +345,8 @@ def test_a_clip_that_changes_while_it_is_dreamed_is_noticed_by_its_frames(
 def test_a_network_whose_answers_are_no_numbers_is_refused(dreams, monkeypatch):
     real = ascent.dream
 
-    def broken(*given):
-        for step in real(*given):
+    def broken(*given, **more):
+        for step in real(*given, **more):
             yield replace(step, score=float("nan"))
 
     monkeypatch.setattr(ascent, "dream", broken)

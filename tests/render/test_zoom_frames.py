@@ -331,8 +331,8 @@ def test_a_network_whose_answers_are_no_numbers_is_refused(make, tmp_path, monke
     some = Keyframes(whole.recipe, tmp_path, whole.photo, whole.network)
     real = ascent.dream
 
-    def broken(*given):
-        for step in real(*given):
+    def broken(*given, **more):
+        for step in real(*given, **more):
             yield replace(step, score=math.nan)
 
     monkeypatch.setattr(ascent, "dream", broken)

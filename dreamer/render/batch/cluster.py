@@ -24,6 +24,7 @@ from dreamer.networks import weights
 from dreamer.recipe import ENGINE
 from dreamer.render.batch.tasks import Dropped, Event, Failed, Lost, Task
 from dreamer.render.look import Look
+from dreamer.target_files import Like
 
 if TYPE_CHECKING:
     from dreamer.render.batch.worker import Worker
@@ -76,6 +77,7 @@ class Cluster:
                     "Ask for less with --threads or --gpus, or add a node.",
                 )
             self._weights = ray.put(_weights_of(look))
+            self._photos: dict[str, Any] = {}
         except DreamerError:
             self.close()
             raise
@@ -90,6 +92,7 @@ class Cluster:
         """Send a task with its photo."""
         try:
             data = reading.read(task.path) if task.start == "photo" else None
+            photos = [self._photo(like) for like in task.look.files.photos.values()]
         except DreamerError as error:
             self._early.append(Failed(task.number, error.exit_code, error.message, error.advice))
             return
@@ -99,9 +102,16 @@ class Cluster:
         if self._gpus:
             options["num_gpus"] = self._gpus  # type: ignore[assignment]
         sent = self._make.options(**options).remote(
-            replace(task, data=data), VERSION, self._weights
+            replace(task, data=data), VERSION, self._weights, *photos
         )
         self._waiting[sent] = task.number
+
+    def _photo(self, like: Like) -> Any:
+        """Return a caricature's photo as it travels, once for all tasks: by the name of a file."""
+        if like.sha256 not in self._photos:
+            name = like.sha256 + Path(like.name).suffix
+            self._photos[like.sha256] = self._ray.put({name: reading.read(like.path)})
+        return self._photos[like.sha256]
 
     def wait(self, seconds: float) -> list[Event]:
         """Return what has come back."""
@@ -198,13 +208,14 @@ class Cluster:
         return sum(map(self._fit, self._fitting()))
 
 
-def make(task: Task, version: str, shipped: dict[str, bytes]) -> Event:
+def make(task: Task, version: str, shipped: dict[str, bytes], *photos: dict[str, bytes]) -> Event:
     """Make one picture: what runs on a node.
 
     Args:
         task: with the photo's bytes.
         version: of the driver.
         shipped: the weights by the name of their file; empty if the node has them.
+        photos: those that the target's caricatures are of, by their SHA-256 and suffix.
     """
     if version != VERSION:
         return Failed(
@@ -213,7 +224,9 @@ def make(task: Task, version: str, shipped: dict[str, bytes]) -> Event:
             f"A node of the cluster has dreamer {VERSION}, not {version}.",
             "Install the same version on every node.",
         )
-    look = replace(task.look, chosen=_unpacked(shipped) or task.look.chosen)
+    paths = [_unpacked(photo) for photo in photos]
+    files = task.look.files.moved({path.stem: str(path) for path in paths if path is not None})
+    look = replace(task.look, chosen=_unpacked(shipped) or task.look.chosen, files=files)
     return _here().make(replace(task, look=look))
 
 
@@ -241,7 +254,7 @@ def _here() -> Worker:
 
 
 def _unpacked(shipped: dict[str, bytes]) -> Path | None:
-    """Write weights that travelled where they can be loaded from; they go with the process."""
+    """Write what travelled where it can be loaded from; it goes with the process."""
     global _unpacking
     for name, data in shipped.items():
         _unpacking = _unpacking or tempfile.TemporaryDirectory(prefix="dreamer-")
