@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from dreamer.api import dream, visualize
     from dreamer.networks.network import Network
     from dreamer.networks.network import load as load_network
+    from dreamer.render.atlas.run import atlas
     from dreamer.render.still import Dream
     from dreamer.render.visualize import Visualization
 
@@ -25,6 +26,7 @@ __all__ = [
     "Network",
     "Visualization",
     "__version__",
+    "atlas",
     "dream",
     "load_network",
     "visualize",
@@ -35,6 +37,7 @@ _HOMES = {
     "Dream": ("dreamer.render.still", "Dream"),
     "Network": ("dreamer.networks.network", "Network"),
     "load_network": ("dreamer.networks.network", "load"),
+    "atlas": ("dreamer.render.atlas.run", "atlas"),
     "visualize": ("dreamer.api", "visualize"),
     "Visualization": ("dreamer.render.visualize", "Visualization"),
 }

@@ -41,7 +41,7 @@ from typing import TYPE_CHECKING, Literal
 from dreamer import errors
 from dreamer.media.files import shown
 from dreamer.networks import imagenet
-from dreamer.networks.rows import LEVELS
+from dreamer.networks.rows import LEVELS, LOGITS
 from dreamer.target_files import Files, Like, file_name
 
 if TYPE_CHECKING:
@@ -325,7 +325,8 @@ def _direction(text: str) -> tuple[tuple[int, float], ...]:
 
 def _resolve_term(term: Term, row: Row, files: Files) -> Iterator[Resolved]:
     if term.kind == "class":
-        yield Resolved(term.weight, "logits", term.channel, None, term.label)
+        _check_class(term, row)
+        yield Resolved(term.weight, LOGITS, term.channel, None, term.label)
         return
     if term.kind == "direction" and term.name in LEVELS:
         raise _of_a_level(term.label, "direction", term.name)
@@ -349,13 +350,26 @@ def _resolve_term(term: Term, row: Row, files: Files) -> Iterator[Resolved]:
         yield Resolved(weight, layer.name, term.channel, term.at, named.label, direction, like)
 
 
+def _check_class(term: Term, row: Row) -> None:
+    """Refuse a class that the network does not tell apart: `UsageError`."""
+    last = row.layers[-1]
+    count = last.channels if last.name == LOGITS else 0
+    if term.channel is not None and term.channel < count:
+        return
+    said = f"tells {count} classes apart" if count else "has no classes"
+    raise errors.UsageError(
+        f"'{term.label}' is class {term.channel}, and {row.name} {said}.",
+        f"Give an index from 0 to {count - 1}." if count else "Name one of its layers.",
+    )
+
+
 def _layer(name: str, row: Row) -> Layer:
     """Find a layer by name or alias; levels are offered too, as they stand in the same place."""
     try:
         return row.layer(name)
     except errors.UsageError as error:
         names = [*LEVELS, *(layer.name for layer in row.layers), *row.aliases]
-        listing = f"`dreamer layers --network {row.name}` shows them all"
+        listing = f"{row.listing} shows them all"
         if imagenet.known(name):
             listing = f"Or class:{name}? {listing}"
         elif any(name.startswith(f"{known}-") for known in names):

@@ -9,6 +9,7 @@ import typer
 
 from dreamer import __version__
 from dreamer.cli import (
+    atlas,
     batch,
     doctor,
     dream,
@@ -36,6 +37,7 @@ app.command("watch")(watch.watch)
 app.command("zoom")(zoom.zoom)
 app.command("video")(video.video)
 app.command("visualize")(visualize.visualize)
+app.command("atlas")(atlas.atlas)
 app.add_typer(presets.app, name="presets")
 app.add_typer(networks.app, name="networks")
 app.command("layers")(layers.layers)

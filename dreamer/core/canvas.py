@@ -205,9 +205,9 @@ def start(kind: Kind, base: Tensor, *, together: bool = False) -> Canvas:
         base: the photo, `(1, 3, H, W)` in 0..1.
         together: whether red, green and blue are to change as one.
     """
-    kinds = {"pixel": PixelCanvas, "fourier": FourierCanvas, "maco": MacoCanvas}
-    canvas: Canvas = kinds[kind](base, together=together)
-    return canvas
+    if kind == "maco":
+        return MacoCanvas(base, together=together)
+    return (FourierCanvas if kind == "fourier" else PixelCanvas)(base, together=together)
 
 
 def _normalised(direction: Tensor) -> Tensor:

@@ -272,7 +272,8 @@ def place(frames: Frames, size: tuple[int, int], y: float, x: float) -> Tensor:
     point = torch.tensor([(x - 0.5) * size[1], (y - 0.5) * size[0]], dtype=torch.float64)
     linear, shift = frames.maps[:, :, :2], frames.maps[:, :, 2]
     seen = torch.linalg.solve(linear, (point - shift).unsqueeze(2)).squeeze(2)
-    return seen.flip(1) / torch.tensor(frames.size, dtype=torch.float64) + 0.5
+    places: Tensor = seen.flip(1) / torch.tensor(frames.size, dtype=torch.float64) + 0.5
+    return places
 
 
 def _whole(pictures: Tensor, frames: Frames) -> bool:

