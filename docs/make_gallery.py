@@ -13,7 +13,16 @@ from playwright import sync_api as playwright
 
 import dreamer
 from dreamer.media import films
-from dreamer.render import making, sheets, video_plan, zoom_plan
+from dreamer.render import (
+    explain,
+    making,
+    passage,
+    sheets,
+    video_plan,
+    visual_job,
+    visualize,
+    zoom_plan,
+)
 from dreamer.render.batch.session import Session, Wanted
 from dreamer.render.film_job import Delivery
 from dreamer.render.look import Request
@@ -56,6 +65,54 @@ def main() -> None:
     save(page(), "page.jpg")
     save(zoom(), "zoom.jpg")
     save(video(), "video.jpg")
+    save(features(network), "features.jpg")
+    save(between(), "passage.jpg")
+    save(microscope(), "microscope.jpg")
+
+
+def features(network: dreamer.Network) -> Image.Image:
+    """Visualize units of growing depth, and classes with the spectrum of natural pictures."""
+    units = ["block3:5", "block5:3", "block8:37", "block8:2", "block11:30", "block11:100"]
+    made = dreamer.visualize([*units, "class:zebra"], network=network)
+    calm = dreamer.visualize(
+        ["block5:3", "block8:37", "block11:100"], canvas="maco", network=network
+    )
+    tiles = list(visualize.labels(made))
+    tiles += [(f"{each.recipe.label}, maco", each.image) for each in calm]
+    return sheets.grid(tiles, columns=5)
+
+
+def between() -> Image.Image:
+    """Film the way from a channel to another, and lay frames of it side by side."""
+    with tempfile.TemporaryDirectory() as name:
+        strip = Path(name) / "strip.png"
+        request = visual_job.VisualRequest(("block8:37", "block11:100"))
+        delivery = Delivery(Path(name) / "film.mp4", strip=strip)
+        making.make(passage.prepare(request, delivery, seconds=3, fps=12, loop=False))
+        with Image.open(strip) as opened:
+            return opened.convert("RGB")
+
+
+def microscope() -> Image.Image:
+    """Make a small atlas and explain a photo, and take pictures of both pages (needs Chromium)."""
+    with tempfile.TemporaryDirectory() as name, playwright.sync_playwright() as browsers:
+        photos = Path(name) / "photos"
+        photos.mkdir()
+        for photo in ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "brick.png"):
+            shutil.copy(PHOTOS / photo, photos)
+        folder = Path(name) / "atlas"
+        made = dreamer.atlas(folder, layers=["block8"], channels="0-47", photos=[str(photos)])
+        explained = Path(name) / "explained.html"
+        request = Request(photo=str(photos / "chelsea.png"))
+        explain.explain(request, atlas=folder).save(explained)
+        with _browser(browsers) as browser:
+            view = browser.new_page(viewport={"width": 1280, "height": 860})
+            view.goto(f"{made.page.as_uri()}#block8:37")
+            view.wait_for_timeout(1000)
+            channel = _shot(view)
+            view.goto(explained.as_uri())
+            view.wait_for_timeout(500)
+            return _beside(channel, _shot(view))
 
 
 def zoom() -> Image.Image:
@@ -112,18 +169,24 @@ def page() -> Image.Image:
         )
         with Session(wanted) as session:
             session.run(session.judge(session.plan(session.find())))
-        chromium = shutil.which("chromium") or shutil.which("google-chrome")
-        browser = browsers.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        view = browser.new_page(viewport={"width": 1280, "height": 760})
-        view.goto(session.page.as_uri())
-        grid = _shot(view)
-        view.click("[aria-label='chelsea.png, ornament']")
-        view.wait_for_timeout(1000)  # until both pictures are there
-        viewer = _shot(view)
-        browser.close()
-    both = Image.new("RGB", (grid.width + viewer.width + 12, grid.height), sheets.PAPER)
-    both.paste(grid, (0, 0))
-    both.paste(viewer, (grid.width + 12, 0))
+        with _browser(browsers) as browser:
+            view = browser.new_page(viewport={"width": 1280, "height": 760})
+            view.goto(session.page.as_uri())
+            grid = _shot(view)
+            view.click("[aria-label='chelsea.png, ornament']")
+            view.wait_for_timeout(1000)  # until both pictures are there
+            return _beside(grid, _shot(view))
+
+
+def _browser(browsers: playwright.Playwright) -> playwright.Browser:
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    return browsers.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+
+
+def _beside(left: Image.Image, right: Image.Image) -> Image.Image:
+    both = Image.new("RGB", (left.width + right.width + 12, left.height), sheets.PAPER)
+    both.paste(left, (0, 0))
+    both.paste(right, (left.width + 12, 0))
     both.thumbnail((1600, 1600))
     return both
 
