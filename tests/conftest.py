@@ -1,4 +1,5 @@
 import importlib.util
+import shutil
 import signal
 from pathlib import Path
 
@@ -41,3 +42,17 @@ def coffee(photos: Path) -> Path:
 def rocket(photos: Path) -> Path:
     """640x427, a JPEG: a launch at night, large plain areas."""
     return photos / "rocket.jpg"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Start Chromium; what asks for it is skipped where there is none."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    found = map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
+    path = next(filter(None, found), None)
+    if path is None:
+        pytest.skip("no Chromium is installed")
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()

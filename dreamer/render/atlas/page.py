@@ -8,19 +8,14 @@ becomes text, never markup.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import jinja2
-from markupsafe import Markup
-
 from dreamer.media import files
 from dreamer.networks.rows import LEVELS
+from dreamer.render import pages
 from dreamer.render.atlas import store
 from dreamer.render.atlas.store import Entry, LayerRecord, Layers, Record
-from dreamer.render.batch.page import _source_hash as source_hash
-from dreamer.render.batch.page import _url as url
 
 BATCH = "dreamer.render.batch"
 ABOUT: Mapping[str, str] = {
@@ -46,34 +41,17 @@ def write(folder: Path, record: Record | None = None, layers: Layers | None = No
     record = record or store.read(folder)
     if record is None:
         raise store.damaged(folder / store.ATLAS)
-    template = _template().stream(
+    template = pages.template(__package__).stream(
         title=f"Atlas of {files.shown(record.recipe.network)}",
         atlas=_atlas(record),
         layers=_layers(record, layers or Layers(folder)),
-        style=_source(BATCH, "page.css") + _source(__package__, "page.css"),
-        script=_source(__package__, "page.js"),
+        style=pages.source(BATCH, "page.css") + pages.source(__package__, "page.css"),
+        script=pages.source(__package__, "page.js"),
     )
     target = folder / store.PAGE
     with files.replacing(target) as stream:
         template.dump(stream, encoding="utf-8")
     return target
-
-
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader(__package__, "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["source_hash"] = source_hash
-    return environment.get_template("page.html")
-
-
-def _source(package: str, name: str) -> Markup:
-    """Return a file of ours that stands in the page as it is."""
-    return Markup(resources.files(package).joinpath(name).read_text("utf-8"))
 
 
 def _atlas(record: Record) -> dict[str, Any]:
@@ -111,7 +89,7 @@ def _layers(record: Record, layers: Layers) -> Iterator[dict[str, Any]]:
 def _channel(layer: LayerRecord, channel: int, entry: Entry) -> dict[str, Any]:
     photos = [
         {
-            "url": url(f"{layer.folder}/{photo.file}"),
+            "url": pages.url(f"{layer.folder}/{photo.file}"),
             "name": files.shown(photo.name),
             "value": photo.value,
         }
@@ -119,7 +97,7 @@ def _channel(layer: LayerRecord, channel: int, entry: Entry) -> dict[str, Any]:
     ]
     row = {
         "number": channel,
-        "pictures": [url(f"{layer.folder}/{name}") for name in entry.pictures],
+        "pictures": [pages.url(f"{layer.folder}/{name}") for name in entry.pictures],
         "scores": entry.scores,
         "classes": [(files.shown(name), share) for name, share in entry.classes],
         "photos": photos,

@@ -7,22 +7,16 @@ JSON and becomes text there, never markup, and only the page's own script and st
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import os
 import re
 import shlex
-import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-import jinja2
-from markupsafe import Markup
-
 from dreamer.media import files
+from dreamer.render import pages
 
 NAME = "index.html"
 # What browsers can show; another result is shown by its previews only.
@@ -82,40 +76,16 @@ def write(folder: Path, entries: Sequence[Entry], *, title: str) -> Path:
         OutputError: the page cannot be written.
     """
     target = folder / NAME
-    page = _template().stream(
+    page = pages.template(__package__).stream(
         title=files.shown(title),
         entries=_rows(entries),
-        style=_source("page.css"),
-        script=_source("page.js"),
+        style=pages.source(__package__, "page.css"),
+        script=pages.source(__package__, "page.js"),
     )
     page.enable_buffering(_BUFFERED)
     with files.replacing(target) as stream:
         page.dump(stream, encoding="utf-8")
     return target
-
-
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("dreamer.render.batch", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["source_hash"] = _source_hash
-    return environment.get_template("page.html")
-
-
-def _source(name: str) -> Markup:
-    """Return a file of ours that stands in the page as it is."""
-    return Markup(resources.files(__package__).joinpath(name).read_text("utf-8"))
-
-
-def _source_hash(text: str) -> str:
-    """Return the name by which a content security policy allows one inline script or style."""
-    digest = hashlib.sha256(text.encode()).digest()
-    return f"sha256-{base64.b64encode(digest).decode()}"
 
 
 def _rows(entries: Sequence[Entry]) -> Iterator[dict[str, Any]]:
@@ -135,7 +105,7 @@ def _rows(entries: Sequence[Entry]) -> Iterator[dict[str, Any]]:
             "preset": files.shown(entry.preset),
             "status": entry.status,
             "output": files.shown(entry.output),
-            "link": _url(entry.output),
+            "link": pages.url(entry.output),
             "size": entry.size,
             # Pairs, since an object of JavaScript moves labels that look like numbers to its front.
             "facts": [
@@ -143,10 +113,10 @@ def _rows(entries: Sequence[Entry]) -> Iterator[dict[str, Any]]:
             ],
             "error": _lines(entry.error),
             "notes": [_lines(note) for note in entry.notes],
-            "thumbnail": _url(entry.thumbnail),
-            "before": _url(entry.before),
-            "after": _url(after),
-            "film": _url(entry.film),
+            "thumbnail": pages.url(entry.thumbnail),
+            "before": pages.url(entry.before),
+            "after": pages.url(after),
+            "film": pages.url(entry.film),
             "command": _command(entry),
         }
         yield {label: value for label, value in row.items() if value}
@@ -155,21 +125,6 @@ def _rows(entries: Sequence[Entry]) -> Iterator[dict[str, Any]]:
 def _lines(text: str) -> str:
     """Return text as it is shown where several lines have room."""
     return "\n".join(map(files.shown, text.split("\n")))
-
-
-def _url(path: str) -> str:
-    """Return a path below the page's folder as a relative URL, exact to the byte of its names."""
-    return "/".join(
-        urllib.parse.quote_from_bytes(_bytes(part), safe="") for part in path.split("/") if part
-    )
-
-
-def _bytes(path: str) -> bytes:
-    """Return the bytes that the file system knows `path` by."""
-    try:
-        return os.fsencode(path)
-    except UnicodeEncodeError:  # no file is called so, and no page fails because of it
-        return path.encode(errors="surrogatepass")
 
 
 def _command(entry: Entry) -> str:
@@ -189,6 +144,6 @@ def _quoted(path: str) -> str:
     # read them.
     escaped = (
         character.decode() if _PLAIN.match(character) else f"\\{character[0]:03o}"
-        for character in (bytes([byte]) for byte in _bytes(path))
+        for character in (bytes([byte]) for byte in pages.path_bytes(path))
     )
     return f"$'{''.join(escaped)}'"
