@@ -272,7 +272,6 @@ class _Making:
                     self._write_page()
         finally:
             # Whatever ends it, what is there is shown.
-            self._write_record()
             self._write_page()
         left = self._left()
         notes = tuple(self._notes)
@@ -318,6 +317,7 @@ class _Making:
         store.write(self._folder, self._record)
 
     def _write_page(self) -> None:
+        self._write_record()
         page.write(self._folder, self._record, self._layers)
 
     # ---- Photos.
