@@ -11,7 +11,6 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -100,11 +99,15 @@ def _peers(network: Network, repeats: int, steps: int) -> list[Row]:
     for name, peer in peers.STAND_INS.items():
         views = peers.VIEWS[name]
         canvas = "maco" if "maco" in name else "fourier"
-        theirs = partial(peer, whole, layer, TIMED_CHANNEL, SIZE, steps, views, 0)
-        mine = partial(
-            ours, network, TIMED_LAYER, TIMED_CHANNEL, SIZE, steps=steps, views=views, canvas=canvas
-        )
-        slow, fast = _in_turn(theirs, mine, repeats)
+
+        def theirs(count: int, peer: peers.Peer = peer, views: int = views) -> None:
+            peer(whole, layer, TIMED_CHANNEL, SIZE, count, views, 0)
+
+        def mine(count: int, views: int = views, canvas: str = canvas) -> None:
+            place = (network, TIMED_LAYER, TIMED_CHANNEL, SIZE)
+            ours(*place, steps=count, views=views, canvas=canvas)
+
+        slow, fast = _in_turn(theirs, mine, steps, repeats)
         ratios[name] = slow / fast
         detail = f"{1000 * slow / steps:.0f} ms a step theirs, {1000 * fast / steps:.0f} ms ours, "
         detail += f"{_count(views, 'view')}, {steps} steps at {SIZE} px"
@@ -129,12 +132,14 @@ def _many(network: Network, repeats: int, steps: int) -> Row:
     """Time 64 channels in batches against one after the other."""
     channels = range(MANY)
 
-    def singly() -> None:
+    def singly(count: int) -> None:
         for channel in channels:
-            ours(network, TIMED_LAYER, channel, MANY_SIZE, steps=steps)
+            ours(network, TIMED_LAYER, channel, MANY_SIZE, steps=count)
 
-    together = partial(ours_together, network, TIMED_LAYER, channels, MANY_SIZE, steps=steps)
-    slow, fast = _in_turn(singly, together, repeats)
+    def together(count: int) -> None:
+        ours_together(network, TIMED_LAYER, channels, MANY_SIZE, steps=count)
+
+    slow, fast = _in_turn(singly, together, steps, repeats)
     each = [1000 * seconds / MANY / steps for seconds in (slow, fast)]
     detail = f"{each[0]:.1f} ms a step and channel singly, {each[1]:.1f} ms in batches, "
     detail += f"{MANY_SIZE} px, {steps} steps"
@@ -238,14 +243,14 @@ def _mean(name: str, ratios: Sequence[tuple[str, float]], at_least: float, detai
 
 
 def _in_turn(
-    one: Callable[[], object], other: Callable[[], object], repeats: int
+    one: Callable[[int], None], other: Callable[[int], None], steps: int, repeats: int
 ) -> tuple[float, float]:
-    """Time two runs in turn; return both medians, in seconds. The first turn is a warm-up."""
+    """Time two runs of so many steps in turn, warmed up; return both medians, in seconds."""
     times: tuple[list[float], list[float]] = ([], [])
     for turn in range(repeats + 1):
         for kept, function in zip(times, (one, other), strict=True):
             began = time.perf_counter()
-            function()
+            function(steps if turn else 2)
             if turn > 0:
                 kept.append(time.perf_counter() - began)
     return statistics.median(times[0]), statistics.median(times[1])

@@ -172,9 +172,11 @@ class VisualOptions(TypedDict, total=False):
         steps: of all octaves together.
         views: of the picture a step.
         transforms: that views go through: "dreamer", "lucid", "distill", "maco" or "none".
+        border: what views see beyond the picture: "reflect", "mean" or "grey".
         optimiser: "adam" or "nadam".
         rate: the learning rate.
         decay: the share of it that is gone by an octave's last step.
+        decorrelate: whether colours are decorrelated.
         neutral: whether a MACO picture has no colour cast.
         spectrum: a folder of photos whose spectrum a MACO picture is to have.
         redirect: for how many steps dead units are reached through their rectifiers.
@@ -197,9 +199,11 @@ class VisualOptions(TypedDict, total=False):
     steps: int
     views: int
     transforms: str
+    border: str
     optimiser: str
     rate: float
     decay: float
+    decorrelate: bool
     neutral: bool
     spectrum: str | os.PathLike[str]
     redirect: int

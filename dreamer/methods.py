@@ -14,9 +14,11 @@ from dreamer.errors import unknown
 Canvas = Literal["fourier", "maco", "pixel"]
 Transforms = Literal["dreamer", "lucid", "distill", "maco", "none"]
 Optimiser = Literal["adam", "nadam"]
+Border = Literal["reflect", "mean", "grey"]
 
 CANVASES: tuple[Canvas, ...] = ("fourier", "maco", "pixel")
 TRANSFORMS: tuple[Transforms, ...] = ("dreamer", "lucid", "distill", "maco", "none")
+BORDERS: tuple[Border, ...] = ("reflect", "mean", "grey")
 DEFAULT = "dreamer"
 
 

@@ -51,9 +51,11 @@ class VisualSettings(_Part):
         steps: of all octaves together.
         views: of the picture a step.
         transforms: that they go through.
+        border: what is seen beyond the picture; None for what the transforms have.
         optimiser: the rule that moves the parameters.
         rate: its learning rate.
         decay: the share of the rate that is gone by an octave's last step.
+        decorrelate: whether colours are decorrelated, so that they change as in photographs.
         neutral: whether a MACO picture has no colour cast.
         spectrum: measured from photos, see `dreamer.core.spectra`; None for the analytic one.
         redirect: for how many steps dead units are reached through their rectifiers.
@@ -66,9 +68,11 @@ class VisualSettings(_Part):
     steps: int = Field(ge=1, le=100_000)
     views: int = Field(ge=1, le=256)
     transforms: methods.Transforms
+    border: methods.Border | None = None
     optimiser: methods.Optimiser
     rate: float = Field(gt=0, le=100)
     decay: float = Field(default=0.0, ge=0, le=1)
+    decorrelate: bool = True
     neutral: bool = True
     spectrum: tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]] | None = None
     redirect: int = Field(default=16, ge=0)

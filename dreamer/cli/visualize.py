@@ -43,6 +43,11 @@ def complete_method(incomplete: str) -> list[str]:
     return [name for name in methods.METHODS if name.startswith(incomplete)]
 
 
+def complete_border(incomplete: str) -> list[str]:
+    """Name the borders that begin so."""
+    return [name for name in methods.BORDERS if name.startswith(incomplete)]
+
+
 def complete_transforms(incomplete: str) -> list[str]:
     """Name the transforms that begin so."""
     return [name for name in methods.TRANSFORMS if name.startswith(incomplete)]
@@ -97,6 +102,13 @@ def visualize(
             autocompletion=complete_transforms,
         ),
     ] = None,
+    border: Annotated[
+        str | None,
+        typer.Option(
+            help=f"What views see beyond the picture: {', '.join(methods.BORDERS)}.",
+            autocompletion=complete_border,
+        ),
+    ] = None,
     rate: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
     diversity: Annotated[
         int | None, typer.Option(help="So many pictures of each target, as different as can be.")
@@ -114,6 +126,10 @@ def visualize(
         str | None,
         typer.Option(metavar="FOLDER", help="Photos whose spectrum a MACO picture is to have."),
     ] = None,
+    plain_colours: Annotated[
+        bool,
+        typer.Option("--plain-colours", metavar="", help="Do not decorrelate colours."),
+    ] = False,
     colour_cast: Annotated[
         bool,
         typer.Option("--colour-cast", metavar="", help="Let the mean colour of MACO go free."),
@@ -161,7 +177,9 @@ def visualize(
             "steps": steps,
             "views": views,
             "transforms": transforms,
+            "border": border,
             "rate": rate,
+            "decorrelate": False if plain_colours else None,
             "alpha": alpha or None,
             "neutral": False if colour_cast else None,
         },

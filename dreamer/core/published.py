@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dreamer.core.views import Crop, Jitter, Noise, Pad, Rotate, Scale, Transform, Zoom
+from dataclasses import replace
+
+from dreamer.core.views import Border, Crop, Jitter, Noise, Pad, Rotate, Scale, Transform, Zoom
 
 WINDOW = 224
 """Side of MACO's views, px."""
@@ -45,6 +47,14 @@ def distill() -> tuple[Transform, ...]:
 def maco() -> tuple[Transform, ...]:
     """Return MACO's (Fel et al. 2023): squares that shrink over the run, and noise."""
     return (Zoom(0.5, 0.05, 0.05, 0.15, WINDOW), Noise(0.08, 0.04))
+
+
+def with_border(chain: tuple[Transform, ...], border: Border | None) -> tuple[Transform, ...]:
+    """Return transforms that show something else beyond the picture; None leaves them."""
+    if border is None:
+        return chain
+    changed = tuple(replace(t, border=border) if isinstance(t, Pad) else t for t in chain)
+    return changed if any(isinstance(t, Pad) for t in chain) else (Pad(0, border), *chain)
 
 
 TRANSFORMS = {

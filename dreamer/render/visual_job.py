@@ -186,6 +186,8 @@ def settings_of(method: methods.Method, over: Mapping[str, Any]) -> VisualSettin
         raise _choice("canvas", canvas, methods.CANVASES)
     if said.get("transforms", method.transforms) not in methods.TRANSFORMS:
         raise _choice("transforms", said["transforms"], methods.TRANSFORMS)
+    if said.get("border", methods.BORDERS[0]) not in methods.BORDERS:
+        raise _choice("border", said["border"], methods.BORDERS)
     values = {
         "canvas": canvas,
         "steps": method.steps,
@@ -378,13 +380,13 @@ def _check_views(recipe: VisualRecipe, row: rows.Row) -> None:
     """Refuse pictures of whose views the network takes none: transforms may cut off a border."""
     import torch
 
-    from dreamer.core import published, views
+    from dreamer.render import visualize
 
     width, height = recipe.sizes[0]
-    name = recipe.settings.transforms
-    chain = views.Views(published.TRANSFORMS[name]())
+    chain = visualize.views(recipe.settings)
     high, wide = chain.draw((height, width), 0.0, torch.Generator()).size
-    row.check_size(wide, high, f"A view of {width}x{height} pixels, as the {name} transforms make,")
+    made = f"as the {recipe.settings.transforms} transforms make,"
+    row.check_size(wide, high, f"A view of {width}x{height} pixels, {made}")
 
 
 def _choice(name: str, given: object, choices: Sequence[str]) -> UsageError:

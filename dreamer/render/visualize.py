@@ -31,7 +31,7 @@ from dreamer.errors import NetworkError
 from dreamer.media import images
 from dreamer.networks.network import Network
 from dreamer.render import devices, still
-from dreamer.visual_recipe import VisualRecipe
+from dreamer.visual_recipe import VisualRecipe, VisualSettings
 
 Stop = Callable[[], bool]
 
@@ -289,11 +289,17 @@ def plan(recipe: VisualRecipe, device: torch.device) -> visualization.Plan:
         optimiser=settings.optimiser,
         rate=settings.rate,
         decay=settings.decay,
-        views=Views(published.TRANSFORMS[settings.transforms](), settings.views),
+        views=views(settings),
         redirect=settings.redirect,
         diversity=settings.diversity,
         group=recipe.group,
     )
+
+
+def views(settings: VisualSettings) -> Views:
+    """Return what the network is shown."""
+    chain = published.TRANSFORMS[settings.transforms]()
+    return Views(published.with_border(chain, settings.border), settings.views)
 
 
 def _start(
@@ -303,14 +309,15 @@ def _start(
     generators: Sequence[torch.Generator],
 ) -> Parametrisation:
     settings = recipe.settings
+    colours = settings.decorrelate
     canvas: Parametrisation
     if settings.canvas == "fourier":
-        canvas = FourierParametrisation.start(size, generators)
+        canvas = FourierParametrisation.start(size, generators, decorrelate=colours)
     elif settings.canvas == "pixel":
-        canvas = PixelParametrisation.start(size, generators)
+        canvas = PixelParametrisation.start(size, generators, decorrelate=colours)
     else:
         canvas = MacoParametrisation.start(
-            size, generators, settings.spectrum, neutral=settings.neutral
+            size, generators, settings.spectrum, neutral=settings.neutral, decorrelate=colours
         )
     return canvas.to(device)
 
