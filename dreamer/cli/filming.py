@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,7 +33,7 @@ FilmOutput = Annotated[
 
 
 @dataclass(frozen=True)
-class FilmOptions:
+class WritingOptions:
     """The options that say how a film is written, whatever it shows."""
 
     codec: Annotated[str | None, typer.Option(help="Another one of the format's codecs.")] = None
@@ -42,12 +42,6 @@ class FilmOptions:
     strip: Annotated[
         str | None, typer.Option(metavar="FILE", help="Write a contact strip of it as well.")
     ] = None
-    preview: Annotated[
-        bool, typer.Option("--preview", metavar="", help="Make a small one first.")
-    ] = False
-    keep_frames: Annotated[
-        bool, typer.Option("--keep-frames", metavar="", help="Keep the pictures it is made of.")
-    ] = False
 
     def delivery(
         self, output: str | None, default: str, *, overwrite: bool, metadata: bool
@@ -80,11 +74,29 @@ class FilmOptions:
             crf=self.crf,
             audio=None if self.audio is None else Path(self.audio),
             strip=None if self.strip is None else Path(self.strip),
-            keep_frames=self.keep_frames,
             overwrite=overwrite,
             metadata=metadata,
             numbered=numbered,
         )
+
+
+@dataclass(frozen=True)
+class FilmOptions(WritingOptions):
+    """Those, and what else there is for a film of pictures that are dreamed one by one."""
+
+    preview: Annotated[
+        bool, typer.Option("--preview", metavar="", help="Make a small one first.")
+    ] = False
+    keep_frames: Annotated[
+        bool, typer.Option("--keep-frames", metavar="", help="Keep the pictures it is made of.")
+    ] = False
+
+    def delivery(
+        self, output: str | None, default: str, *, overwrite: bool, metadata: bool
+    ) -> Delivery:
+        """Return where the film goes, see `WritingOptions.delivery`."""
+        place = super().delivery(output, default, overwrite=overwrite, metadata=metadata)
+        return replace(place, keep_frames=self.keep_frames)
 
 
 def deliver(

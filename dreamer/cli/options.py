@@ -9,7 +9,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -253,7 +253,7 @@ def flattened(command: Callable[..., int]) -> Callable[..., int]:
             parameters.append(parameter)
             continue
         groups[parameter.name] = group
-        types = inspect.get_annotations(group, eval_str=True)  # type: ignore[arg-type]
+        types = get_type_hints(group, include_extras=True)
         parameters += [
             parameter.replace(name=each.name, default=each.default, annotation=types[each.name])
             for each in fields(group)

@@ -15,7 +15,7 @@ import typer
 from dreamer import methods
 from dreamer.cli import filming
 from dreamer.cli.console import StopOnInterrupt, console
-from dreamer.cli.filming import FilmOptions
+from dreamer.cli.filming import WritingOptions
 from dreamer.cli.options import (
     DryRun,
     Json,
@@ -58,7 +58,7 @@ def visualize(
     target: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="TARGET...",
+            metavar="TARGET",
             help="What to see: block8:37, class:zebra, block8, block8:37@4,5, "
             "'block8:[3, -0.5*12]', 'like:photo.jpg@parts', or a sum of them.",
             autocompletion=complete_target,
@@ -126,13 +126,13 @@ def visualize(
         str | None,
         typer.Option(metavar="FOLDER", help="Photos whose spectrum a MACO picture is to have."),
     ] = None,
-    plain_colours: Annotated[
+    plain_colors: Annotated[
         bool,
-        typer.Option("--plain-colours", metavar="", help="Do not decorrelate colours."),
+        typer.Option("--plain-colors", metavar="", help="Do not decorrelate colours."),
     ] = False,
-    colour_cast: Annotated[
+    color_cast: Annotated[
         bool,
-        typer.Option("--colour-cast", metavar="", help="Let the mean colour of MACO go free."),
+        typer.Option("--color-cast", metavar="", help="Let the mean colour of MACO go free."),
     ] = False,
     film: Annotated[
         str | None,
@@ -143,7 +143,7 @@ def visualize(
     loop: Annotated[
         bool, typer.Option("--loop", metavar="", help="Go on from the last target to the first.")
     ] = False,
-    film_options: FilmOptions = FilmOptions(),  # noqa: B008 - frozen
+    film_options: WritingOptions = WritingOptions(),  # noqa: B008 - frozen
     where: PlaceOptions = PlaceOptions(),  # noqa: B008 - frozen
     recipe: Annotated[
         str | None, typer.Option("--from", help="Make the pictures of this file again.")
@@ -179,9 +179,9 @@ def visualize(
             "transforms": transforms,
             "border": border,
             "rate": rate,
-            "decorrelate": False if plain_colours else None,
+            "decorrelate": False if plain_colors else None,
             "alpha": alpha or None,
-            "neutral": False if colour_cast else None,
+            "neutral": False if color_cast else None,
         },
         spectrum=spectrum,
         diversity=diversity,
