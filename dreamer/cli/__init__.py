@@ -13,6 +13,7 @@ from dreamer.cli import (
     batch,
     doctor,
     dream,
+    explain,
     inspect,
     layers,
     networks,
@@ -38,6 +39,7 @@ app.command("zoom")(zoom.zoom)
 app.command("video")(video.video)
 app.command("visualize")(visualize.visualize)
 app.command("atlas")(atlas.atlas)
+app.command("explain")(explain.explain)
 app.add_typer(presets.app, name="presets")
 app.add_typer(networks.app, name="networks")
 app.command("layers")(layers.layers)

@@ -1,0 +1,1 @@
+"""What `dreamer explain` is made of: the numbers, the heat maps, the pictures, the page."""
