@@ -14,7 +14,6 @@ from playwright import sync_api as playwright
 import dreamer
 from dreamer.media import films
 from dreamer.render import (
-    explain,
     making,
     passage,
     sheets,
@@ -103,8 +102,7 @@ def microscope() -> Image.Image:
         folder = Path(name) / "atlas"
         made = dreamer.atlas(folder, layers=["block8"], channels="0-47", photos=[str(photos)])
         explained = Path(name) / "explained.html"
-        request = Request(photo=str(photos / "chelsea.png"))
-        explain.explain(request, atlas=folder).save(explained)
+        dreamer.explain(photos / "chelsea.png", atlas=folder).save(explained)
         with _browser(browsers) as browser:
             view = browser.new_page(viewport={"width": 1280, "height": 860})
             view.goto(f"{made.page.as_uri()}#block8:37")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dreamer.errors import DreamerError
 
 if TYPE_CHECKING:
-    from dreamer.api import dream, visualize
+    from dreamer.api import dream, explain, visualize
     from dreamer.networks.network import Network
     from dreamer.networks.network import load as load_network
     from dreamer.render.atlas.run import atlas
@@ -28,6 +28,7 @@ __all__ = [
     "__version__",
     "atlas",
     "dream",
+    "explain",
     "load_network",
     "visualize",
 ]
@@ -38,6 +39,7 @@ _HOMES = {
     "Network": ("dreamer.networks.network", "Network"),
     "load_network": ("dreamer.networks.network", "load"),
     "atlas": ("dreamer.render.atlas.run", "atlas"),
+    "explain": ("dreamer.api", "explain"),
     "visualize": ("dreamer.api", "visualize"),
     "Visualization": ("dreamer.render.visualize", "Visualization"),
 }

@@ -19,6 +19,7 @@ from dreamer.errors import InputError, unknown
 from dreamer.media import images
 from dreamer.media.images import Photo
 from dreamer.networks.network import Network
+from dreamer.render import explain as explaining
 from dreamer.render import job as jobs
 from dreamer.render import still, visual_job
 from dreamer.render import visualize as rendering
@@ -67,24 +68,76 @@ def dream(
         DreamerError: one of its kinds in `dreamer.errors`, each with an advice.
     """
     with torch.inference_mode(False):  # tensors that are made in it can have no gradients
-        job = jobs.prepare(
-            jobs.Request(
-                photo=_photo(photo),
-                recipe=None if recipe is None else os.fspath(recipe),
-                preset=None if preset is None else str(preset),
-                network=network,
-                weights=weights,
-                overrides=_paths(settings),
-                size=size,
-                seed=seed,
-                device=str(device),
-                threads=threads,
-                offline=offline,
-                to_file=False,
-            )
+        request = jobs.Request(
+            photo=_photo(photo),
+            recipe=None if recipe is None else os.fspath(recipe),
+            preset=None if preset is None else str(preset),
+            network=network,
+            weights=weights,
+            overrides=_paths(settings),
+            size=size,
+            seed=seed,
+            device=str(device),
+            threads=threads,
+            offline=offline,
+            to_file=False,
         )
+        job = jobs.prepare(request)
         loaded = job.load_network()
     return still.dream(job.recipe, job.photo, loaded, on_step=on_step)
+
+
+def explain(
+    photo: str | os.PathLike[str] | bytes | Image.Image | Tensor,
+    *,
+    classes: int = 5,
+    channels: int = 3,
+    dream: bool = True,
+    atlas: str | os.PathLike[str] | None = None,
+    preset: str | os.PathLike[str] | None = None,
+    network: str | Network | None = None,
+    size: int | None = None,
+    seed: int | None = None,
+    device: str | torch.device = "auto",
+    **settings: Any,
+) -> explaining.Explanation:
+    """Explain what a network sees in a photo, and where, before and after dreaming.
+
+    `dreamer.explain("photo.jpg").save("explained.html")`
+
+    Args:
+        photo: as `dream` takes it.
+        classes: how many to name of each picture, 1 to 20.
+        channels: how many to show a layer, 1 to 8.
+        dream: whether to dream at all.
+        atlas: a folder that `atlas` made, for the channels' pictures.
+        preset: of the dream, like all that follows; see `dream`.
+        network: a network's name, or one that is loaded.
+        size: the longer side of the dream, px.
+        seed: decides all that is random.
+        device: where to compute.
+        **settings: settings over the preset's.
+
+    Returns:
+        An `Explanation`: its numbers, `.to_dict()`, `.save(path)`.
+
+    Raises:
+        DreamerError: one of its kinds in `dreamer.errors`, each with an advice.
+    """
+    request = jobs.Request(
+        photo=_photo(photo),
+        preset=None if preset is None else str(preset),
+        network=network,
+        overrides=_paths(settings),
+        size=size,
+        seed=seed,
+        device=str(device),
+        to_file=False,
+    )
+    with torch.inference_mode(False):
+        return explaining.explain(
+            request, classes=classes, channels=channels, dream=dream, atlas=atlas
+        )
 
 
 @overload
@@ -137,10 +190,10 @@ def visualize(
     names = ("network", "weights", "seed", "threads")
     place: dict[str, Any] = {name: given.pop(name, None) for name in names}
     request = visual_job.VisualRequest(
-        targets=(target,) if isinstance(target, str) else tuple(target),
+        targets=tuple(target) if isinstance(target, list | tuple) else (target,),
         method=cast("str | None", given.pop("method", None)),
         size=(size, size) if isinstance(size, int) else cast("tuple[int, int] | None", size),
-        spectrum=None if spectrum is None else os.fspath(spectrum),
+        spectrum=None if spectrum is None else str(spectrum),
         diversity=diversity,
         restarts=cast("int | None", given.pop("restarts", None)),
         negative=bool(given.pop("negative", False)),

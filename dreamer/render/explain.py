@@ -257,7 +257,8 @@ def prepare(
     if output is None:
         output = OUTPUTS / files.fitting_name(Path(name).stem or "photo", "-explained.html")
         output = output if request.overwrite else files.free_name(output)
-    files.check(output, overwrite=request.overwrite)
+    if request.to_file:
+        files.check(output, overwrite=request.overwrite)
     return Plan(
         job=job,
         levels=levels(row),

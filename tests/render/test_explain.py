@@ -1,12 +1,12 @@
 """What a network sees: the numbers against plain twins, and the page as people see it."""
 
-
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch import nn
 
+import dreamer
 from dreamer.errors import InputError, Interrupted, OutputError, UsageError
 from dreamer.media import images
 from dreamer.networks import network
@@ -409,6 +409,15 @@ def test_a_page_that_was_taken_meanwhile_is_not_lost(cat, tmp_path, chelsea):
     assert plan.output.read_text() == "theirs"
     with pytest.raises(OutputError):
         cat.save(plan.output)
+
+
+def test_python_explains_a_photo_where_nothing_can_be_written(chelsea, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "outputs").touch()  # where pages go by default
+    made = dreamer.explain(chelsea, dream=False, classes=2, channels=1, size=96)
+    assert [each.name for each in made.classes][0] == "Egyptian cat"
+    made.save(tmp_path / "page.html")
+    assert "Egyptian cat" in (tmp_path / "page.html").read_text("utf-8")
 
 
 # ---- The page.
