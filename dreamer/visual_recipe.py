@@ -7,7 +7,14 @@ import json
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 import dreamer
 from dreamer import methods, targets
@@ -122,6 +129,13 @@ class VisualRecipe(_Part):
     device: str
     partial: bool = False
     score: float | None = None
+
+    @field_validator("variant")
+    @classmethod
+    def _is_of_the_group(cls, variant: int, info: ValidationInfo) -> int:
+        if variant >= info.data.get("group", variant + 1):
+            raise ValueError("should be less than the number of pictures in its group")
+        return variant
 
     @property
     def target(self) -> str:

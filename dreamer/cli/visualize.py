@@ -196,6 +196,10 @@ def visualize(
             offline=offline,
         ),
     )
+    if film is None and (loop or film_options != WritingOptions()):
+        raise UsageError(
+            "--loop, --codec, --crf, --audio and --strip are for films.", "Add --film FILE."
+        )
     if film is None:
         return _pictures(request, output, overwrite, metadata=not no_metadata, dry_run=dry_run)
     if output is not None:

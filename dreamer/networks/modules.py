@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from threading import RLock
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,8 @@ from dreamer.networks.windows import in_windows
 
 # Layers this near to a level's depth are as good as each other: the least nested stands for it.
 NEAR = 0.05
+# Hooks, modes and flags of a module are there once, whoever runs it: one run at a time.
+_ALONE = RLock()
 
 
 @dataclass(frozen=True)
@@ -190,9 +193,10 @@ class ModuleCut(nn.Module):
 
     def _run(self, x: Tensor) -> dict[str, Tensor]:
         (module,) = self._users
-        heard, output = borrowing.activations(
-            module, probing.like(module, x), self.taps, whole=self.whole
-        )
+        with _ALONE:
+            heard, output = borrowing.activations(
+                module, probing.like(module, x), self.taps, whole=self.whole
+            )
         if self.whole:
             heard[LOGITS] = borrowing.first_scores(output)
         maps = {}

@@ -116,6 +116,10 @@ def prepare(
         OutputError: the film exists with another recipe, or cannot be written.
         DreamerError: as `visual_job.prepare`.
     """
+    if request.recipe is not None:
+        raise UsageError(
+            "A film is not made from a picture's recipe.", "Name its targets instead of --from."
+        )
     if len(request.targets) < 2:
         raise UsageError("A film needs at least two targets.", "Name where it goes to as well.")
     for name, value, most in (("--seconds", seconds, 600.0), ("--fps", fps, 240.0)):
@@ -126,6 +130,8 @@ def prepare(
             "A film has one picture of each target, from one start.",
             "Leave out --diversity and --restarts.",
         )
+    if request.settings.get("alpha") or (request.settings.get("octaves") or 1) != 1:
+        raise UsageError("A film is opaque, and of one size.", "Leave out --alpha and --octaves.")
     job = visual_job.prepare(request)
     # The pictures of a step are one batch, which all processors work on.
     threads = job.look.threads

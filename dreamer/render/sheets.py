@@ -112,7 +112,7 @@ def grid(tiles: Sequence[tuple[str, Image.Image]], columns: int | None = None) -
         raise UsageError("There is nothing to put on the sheet.", "Name at least one preset.")
     width, height = tiles[0][1].size
     cell = (width + GAP, height + LABEL + GAP)
-    columns = columns or max(1, round(math.sqrt(len(tiles) * 1.4 * cell[1] / cell[0])))
+    columns = columns or _columns(len(tiles), cell)
     rows = math.ceil(len(tiles) / columns)
     sheet = Image.new("RGB", (columns * cell[0] + GAP, rows * cell[1] + GAP), PAPER)
     draw = ImageDraw.Draw(sheet)
@@ -125,6 +125,17 @@ def grid(tiles: Sequence[tuple[str, Image.Image]], columns: int | None = None) -
             shown = shown[:-1]
         draw.text((left + 2, top + height + 4), shown, fill=INK, font=font)
     return sheet
+
+
+def size(count: int, tile: tuple[int, int]) -> tuple[int, int]:
+    """Return width and height of the `grid` of so many tiles, px."""
+    cell = (tile[0] + GAP, tile[1] + LABEL + GAP)
+    columns = _columns(count, cell)
+    return columns * cell[0] + GAP, math.ceil(count / columns) * cell[1] + GAP
+
+
+def _columns(count: int, cell: tuple[int, int]) -> int:
+    return max(1, round(math.sqrt(count * 1.4 * cell[1] / cell[0])))
 
 
 def target(path: Path, *, numbered: bool, overwrite: bool) -> Path:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from dreamer.networks.network import Network
 
 MOST_PICTURES = 1024
+_FLAGS = {"decorrelate": "plain-colors", "neutral": "color-cast"}
 SPECTRUM_SIDE = 256
 """Photos are seen at this size, longer side in px, when their spectrum is measured."""
 
@@ -119,7 +120,10 @@ def prepare(request: VisualRequest) -> VisualJob:
             "There is nothing to visualize.",
             f"Name at least one target: {targets.KINDS}.",
         )
-    method_name = methods.DEFAULT if request.method is None else request.method
+    for text in request.targets:
+        if not isinstance(text, str):
+            raise UsageError(f"{text!r} is no target.", f"A target is text: {targets.KINDS}.")
+    method_name = methods.DEFAULT if request.method is None else str(request.method)
     method = methods.method(method_name)
     settings = settings_of(method, request.settings)
     _check_numbers(request)
@@ -128,7 +132,8 @@ def prepare(request: VisualRequest) -> VisualJob:
             f"--spectrum is for the maco canvas, not for {settings.canvas}.", "Add --canvas maco."
         )
     how = look.look(replace(request.look, preset=None, recipe=None, overrides={}))
-    size = request.size or (method.size, method.size)
+    width, height = request.size or (method.size, method.size)
+    size = (width, height)
     read = Files()
     parsed = [
         (text, targets.resolve(targets.parse(text), how.row, read)) for text in request.targets
@@ -296,6 +301,7 @@ def _again(request: VisualRequest) -> VisualJob:
     source = request.recipe or ""
     if request.targets:
         raise UsageError("--from and a target both say what to show.", "Give one.")
+    _check_nothing_over(request)
     text = metadata.read(source)
     if text is None or not visual_recipe.is_visual(text):
         what = "no recipe" if text is None else "the recipe of a dream"
@@ -320,7 +326,10 @@ def _again(request: VisualRequest) -> VisualJob:
         seed=first.seed,
         threads=first.threads,
     )
-    how = look.look(wanted).placed()
+    how = look.look(wanted)
+    for each in old:
+        _check_fits(each, row)
+    how = how.placed()
     found = []
     photos = look.photos_again([term for each in old for term in each.terms], source)
     for each in old:
@@ -343,6 +352,45 @@ def _again(request: VisualRequest) -> VisualJob:
     return VisualJob(tuple(found), how, _workers(found), notes)
 
 
+def _check_nothing_over(request: VisualRequest) -> None:
+    """Refuse what would make other pictures than those of a file."""
+    given = {
+        "method": request.method,
+        "size": request.size,
+        "spectrum": request.spectrum,
+        "diversity": request.diversity,
+        "restarts": request.restarts,
+        "negative": request.negative or None,
+        "seed": request.look.seed,
+        "threads": request.look.threads,
+        **{_FLAGS.get(name, name): value for name, value in request.settings.items()},
+    }
+    said = [name for name, value in given.items() if value is not None]
+    if said:
+        raise UsageError(
+            f"--from makes pictures as they were, and --{said[0]} would make others.",
+            "Name the target again to make it otherwise; `dreamer inspect FILE` shows how it was.",
+        )
+
+
+def _check_fits(recipe: VisualRecipe, row: rows.Row) -> None:
+    """Refuse a recipe that a network, which may be another one, does not have all of."""
+    row.check_size(*recipe.size, "The picture")
+    for term in recipe.terms:
+        layer = row.layer(term.layer)
+        channels = [channel for channel, _ in term.direction]
+        last = max([*channels, -1 if term.channel is None else term.channel])
+        if last >= layer.channels:
+            raise UsageError(
+                f"Layer '{layer.name}' of {row.name} has no channel {last}.",
+                f"Its channels are 0 to {layer.channels - 1}.",
+            )
+    terms = tuple(targets.Resolved(**dict(term)) for term in recipe.terms)
+    check_neurons(terms, row, recipe.size)
+    _check_smallest(recipe, row, recipe.target)
+    _check_views(recipe, row)
+
+
 def _workers(recipes: Sequence[VisualRecipe]) -> int:
     """Return how many batches to make at once: one a processor, if each takes only one."""
     first = recipes[0]
@@ -360,7 +408,12 @@ def _check_numbers(request: VisualRequest) -> None:
             raise UsageError(
                 f"{value!r} is not valid for {name}.", f"It can be a whole number from 1 to {most}."
             )
-    for side in request.size or ():
+    size = request.size
+    if size is not None and (not isinstance(size, tuple | list) or len(size) != 2):
+        raise UsageError(
+            f"{size!r} is not valid for size.", "It can be a side, or a width and a height, px."
+        )
+    for side in size or ():
         if type(side) is not int or not 1 <= side <= 8192:
             raise UsageError(
                 f"{side!r} is not valid for a side.", "It can be a whole number from 1 to 8192 px."

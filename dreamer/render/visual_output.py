@@ -93,10 +93,8 @@ def plan(recipes: Sequence[VisualRecipe], where: Place, *, overwrite: bool, meta
     """
     path = where.path
     if where.folder and path is not None:
-        paths = tuple(path / f"{stem(recipe.label)}.png" for recipe in recipes)
-        names = [str(each).casefold() for each in paths]
-        if len(set(names)) < len(names):
-            raise UsageError("Two of the targets are the same.", "Name each once.")
+        paths = tuple(path / files.fitting_name(stem(r.label), ".png") for r in recipes)
+        _check_apart(paths, recipes)
         _make_folder(path)
         kept = [
             check_output(p, [r], overwrite=overwrite) for p, r in zip(paths, recipes, strict=True)
@@ -109,12 +107,30 @@ def plan(recipes: Sequence[VisualRecipe], where: Place, *, overwrite: bool, meta
             OUTPUTS / files.fitting_name(stem(label), f"{more}.png"), recipes, overwrite
         )
     kept_one = check_output(path, recipes, overwrite=overwrite)
+    size = recipes[0].size
     if len(recipes) > 1:
-        width, height = recipes[0].size
-        formats.check_size(path, width * len(recipes), height)
-    else:
-        formats.check_size(path, *recipes[0].size)
+        from dreamer.render import sheets
+
+        if recipes[0].settings.alpha:
+            raise UsageError(
+                "A sheet has no transparency.", "Name a folder with -o, for a file each."
+            )
+        size = sheets.size(len(recipes), size)
+    formats.check_size(path, *size)
     return Plan((path,), kept_one, overwrite, metadata, str(path))
+
+
+def _check_apart(paths: Sequence[Path], recipes: Sequence[VisualRecipe]) -> None:
+    """Refuse two targets that would be one file: `UsageError`."""
+    seen: dict[str, str] = {}
+    for path, recipe in zip(paths, recipes, strict=True):
+        name = str(path).casefold()
+        if name in seen:
+            raise UsageError(
+                f"'{seen[name]}' and '{recipe.label}' would both be '{files.shown(path)}'.",
+                "Name each target once, or make them one by one, each with a name of its own.",
+            )
+        seen[name] = recipe.label
 
 
 def _default(path: Path, recipes: Sequence[VisualRecipe], overwrite: bool) -> Path:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -118,9 +118,10 @@ def make(
 ) -> list[Visualization]:
     """Make pictures of several targets.
 
-    They are made in batches of as many as compute well together. Pictures of one group (see
-    `VisualRecipe.group`) must follow each other. With recipes of one thread and as many workers as
-    there are processors, nothing waits for anything else: the way to make many.
+    They are made in batches of as many as compute well together. A picture of a group (see
+    `VisualRecipe.group`) is what it is beside the others, so those are made as well. With recipes
+    of one thread and as many workers as there are processors, nothing waits for anything else: the
+    way to make many.
 
     Args:
         recipes: alike but for their targets, variants and seeds.
@@ -136,9 +137,15 @@ def make(
         NetworkError: the network answers with values that are not numbers.
         DeviceError: the memory does not suffice.
     """
-    batches = _batches(recipes)
-    done = _Done(sum(recipe.work for recipe in recipes), on_step)
-    run = functools.partial(_make, network=network, done=done, stop=stop)
+    whole, places = _whole_groups(recipes)
+    batches = _batches(whole)
+    done = _Done(sum(recipe.work for recipe in whole), on_step)
+    failed = threading.Event()
+
+    def stopping() -> bool:
+        return failed.is_set() or (stop is not None and stop())
+
+    run = functools.partial(_make, network=network, done=done, stop=stopping)
     threads = recipes[0].threads
     if min(workers, len(batches)) == 1:
         with devices.threads(threads):
@@ -148,8 +155,13 @@ def make(
         with ThreadPoolExecutor(
             workers, initializer=torch.set_num_threads, initargs=(threads,)
         ) as pool:
-            found = list(pool.map(run, batches))
-    return [picture for batch in found for picture in batch]
+            try:
+                found = list(pool.map(run, batches))
+            except BaseException:
+                failed.set()  # or the pool would finish all that was begun
+                raise
+    made = [picture for batch in found for picture in batch]
+    return [made[place] for place in places]
 
 
 class _Done:
@@ -169,6 +181,22 @@ class _Done:
                 self._on_step(Progress(self._work, self._whole, pictures))
 
 
+def _whole_groups(recipes: Sequence[VisualRecipe]) -> tuple[list[VisualRecipe], list[int]]:
+    """Complete the groups that pictures are of: return all to make, and where each asked for is."""
+    if recipes[0].group == 1:
+        return list(recipes), list(range(len(recipes)))
+    whole: list[VisualRecipe] = []
+    places: list[int] = []
+    starts: dict[str, int] = {}
+    for recipe in recipes:
+        group = recipe.model_copy(update={"variant": 0}).hash
+        if group not in starts:
+            starts[group] = len(whole)
+            whole += [recipe.model_copy(update={"variant": k}) for k in range(recipe.group)]
+        places.append(starts[group] + recipe.variant)
+    return whole, places
+
+
 def _batches(recipes: Sequence[VisualRecipe]) -> list[list[VisualRecipe]]:
     """Divide recipes into those that are made together: whole groups, as many as fit caches."""
     first = recipes[0]
@@ -179,7 +207,7 @@ def _batches(recipes: Sequence[VisualRecipe]) -> list[list[VisualRecipe]]:
 
 
 def _make(
-    recipes: Sequence[VisualRecipe], *, network: Network, done: _Done, stop: Stop | None
+    recipes: Sequence[VisualRecipe], *, network: Network, done: _Done, stop: Stop
 ) -> list[Visualization]:
     first = recipes[0]
     width, height = first.size
@@ -195,11 +223,14 @@ def _make(
         for restart in range(first.restarts):
             found = _run(recipes, goals, features, restart, done, stop, network)
             best = [max(pair, key=_rank) for pair in zip(best or found, found, strict=True)]
-            if found[0].recipe.partial:
+            partial = found[0].recipe.partial
+            if partial:
                 break
     seconds = (time.perf_counter() - began) / len(recipes)
+    # The best of fewer starts than were asked for is not what the recipe says.
     return [
-        Visualization(each.pixels, each.alpha, each.recipe, seconds, each.notes) for each in best
+        replace(each, seconds=seconds, recipe=each.recipe.model_copy(update={"partial": partial}))
+        for each in best
     ]
 
 
@@ -224,7 +255,7 @@ def _run(
     features: Callable[[Tensor], dict[str, Tensor]],
     restart: int,
     done: _Done,
-    stop: Stop | None,
+    stop: Stop,
     network: Network,
 ) -> list[Visualization]:
     """Make a batch once, from one of its starts."""
@@ -247,7 +278,7 @@ def _run(
             )
         moved |= step.moved
         done.add(works[step.step - 1] * len(recipes), step.pictures)
-        if stop is not None and step.step < step.of and stop():
+        if step.step < step.of and stop():
             partial = True
             break
     assert step is not None
