@@ -1,13 +1,19 @@
 """The Python interface."""
 
+import copy
+import functools
+import time
+
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 import dreamer
 from dreamer import presets, recipe
-from dreamer.core import ascent
+from dreamer.core import ascent, judging, visualization
 from dreamer.networks import rows
+from dreamer.render import devices
 
 QUICK = {"octaves": 1, "steps": 1, "size": 64, "threads": 2}
 
@@ -165,6 +171,7 @@ OTHERS = {
     "octaves.count": 1,
     "octaves.scale": 1.3,
     "octaves.coarsest": 40,
+    "ascent.canvas": "fourier",
     "ascent.steps": 3,
     "ascent.coarse_steps": 1.0,
     "ascent.step_size": 0.05,
@@ -225,3 +232,248 @@ def test_a_recipe_that_was_tampered_with_is_refused(embedded, changes):
     text = made.model_copy(update=changes).to_json()
     with pytest.raises(dreamer.DreamerError, match="damaged"):
         recipe.from_json(text, "x.png")
+
+
+# Feature visualizations
+
+LOOK = {"size": 64, "steps": 3, "threads": 1}
+REAL = judging.held_out
+
+
+@pytest.fixture
+def few_crops(monkeypatch):
+    """Judge by 2 crops: 64 take longer than the few steps."""
+    monkeypatch.setattr(judging, "held_out", functools.partial(REAL, crops=2))
+
+
+@pytest.mark.usefixtures("few_crops")
+def test_one_target_gives_a_picture_and_several_or_variants_a_list(embedded):
+    made = dreamer.visualize("block8:37", network=embedded, **LOOK)
+    assert made.pixels.shape == (3, 64, 64)
+    assert made.recipe.target == "block8:37"
+    for several in (["block8:37"], ("block8:37",)):
+        (only,) = dreamer.visualize(several, network=embedded, **LOOK)
+        assert torch.equal(only.pixels, made.pixels)
+    two = dreamer.visualize(["block8:37", "class:zebra"], network=embedded, **LOOK)
+    assert [each.recipe.target for each in two] == ["block8:37", "class:zebra"]
+    assert torch.equal(two[0].pixels, made.pixels)
+    variants = dreamer.visualize("block8:37", diversity=2, network=embedded, **LOOK)
+    assert [each.recipe.label for each in variants] == ["block8:37 #1", "block8:37 #2"]
+    (lone,) = dreamer.visualize("block8:37", diversity=1, network=embedded, **LOOK)
+    assert torch.equal(lone.pixels, made.pixels)
+
+
+@pytest.mark.usefixtures("few_crops")
+def test_a_visualization_takes_a_side_or_two_and_saves(embedded, tmp_path):
+    for size in ((80, 48), [80, 48]):
+        made = dreamer.visualize("block8:37", network=embedded, **{**LOOK, "size": size})
+        assert made.image.size == (80, 48)
+    assert made.save(tmp_path / "a.png") == tmp_path / "a.png"
+    with pytest.raises(dreamer.DreamerError) as caught:
+        made.save(tmp_path / "a.png")
+    assert caught.value.exit_code == 5
+    seen = []
+    dreamer.visualize("block8:37", network=embedded, on_step=seen.append, **LOOK)
+    assert [each.work for each in seen] == [4096, 8192, 12288]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"stepz": 3}, "Did you mean steps"),
+        ({"canvass": "pixel"}, "Did you mean canvas"),
+        ({"canvas": "fuorier"}, "Did you mean fourier"),
+        ({"method": "lucit"}, "Did you mean lucid"),
+        ({"method": 3}, "'3'"),
+        ({"target": 5}, "5 is no target"),
+        ({"target": None}, "None is no target"),
+        ({"target": ["block8", 3]}, "3 is no target"),
+        ({"target": []}, "nothing to visualize"),
+        ({"size": "64"}, "size"),
+        ({"size": 64.5}, "size"),
+        ({"size": (64,)}, "size"),
+        ({"size": (64, 64, 64)}, "size"),
+        ({"steps": "3"}, "steps"),
+        ({"diversity": 0}, "diversity"),
+        ({"restarts": 1.5}, "restarts"),
+        ({"seed": -1}, "seed"),
+        ({"threads": 0}, "threads"),
+        ({"spectrum": 3, "canvas": "maco"}, "'3'"),
+        ({"weights": "own.pth"}, "loaded"),
+        ({"device": "cuda"}, "loaded"),
+    ],
+    ids=str,
+)
+def test_wrong_options_of_visualize_are_refused_in_our_words(embedded, arguments, named):
+    given = {"target": "block8:37", "network": embedded, **LOOK, **arguments}
+    with pytest.raises(dreamer.DreamerError) as caught:
+        dreamer.visualize(**given)
+    assert named in str(caught.value)
+    assert caught.value.advice in str(caught.value)
+
+
+@pytest.mark.usefixtures("few_crops")
+@pytest.mark.parametrize("off", [torch.no_grad, torch.inference_mode])
+def test_a_caller_that_turned_gradients_off_visualizes_all_the_same(embedded, off):
+    expected = dreamer.visualize("block8:37", network=embedded, **LOOK).pixels
+    with off():
+        assert torch.equal(dreamer.visualize("block8:37", **LOOK).pixels, expected)
+
+
+# Of each channel, what it responds to: nothing, green, red, blue, and not red.
+COLOURS = torch.tensor(
+    [[0, 0, 0], [-0.5, 1, -0.5], [1, -0.5, -0.5], [-0.5, -0.5, 1], [-1, 0.5, 0.5]]
+)
+
+
+class Painted(nn.Module):
+    """A CNN whose channel n responds to a colour n."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = nn.Conv2d(3, 5, 8, 8)
+        self.norm = nn.BatchNorm2d(5)
+        self.act = nn.ReLU(inplace=True)
+        self.head = nn.Linear(5, 5)
+        paint(self.mix, self.head)
+
+    def forward(self, x):
+        return self.head(self.act(self.norm(self.mix(x))).mean((2, 3)))
+
+
+class PaintedTokens(nn.Module):
+    """A vision transformer of one size whose channel n responds to a colour n, in every token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = nn.Conv2d(3, 5, 8, 8)
+        self.first = nn.Parameter(torch.zeros(1, 1, 5))
+        self.norm = nn.Identity()
+        self.act = nn.GELU()
+        self.head = nn.Linear(5, 5)
+        paint(self.mix, self.head)
+
+    def forward(self, x):
+        x = self.mix(x).flatten(2).transpose(1, 2)
+        x = torch.cat([self.first.expand(len(x), -1, -1), x], 1)
+        return self.head(self.act(self.norm(x)).mean(1))
+
+
+def paint(mix, head):
+    with torch.no_grad():
+        mix.weight.copy_(COLOURS[:, :, None, None].expand(5, 3, 8, 8) / 64)
+        mix.bias.zero_()
+        head.weight.copy_(torch.eye(5))
+        head.bias.zero_()
+
+
+def of(module):
+    return dreamer.Network.from_module(module, (0.5,) * 3, (0.25,) * 3, size=64, name="mine")
+
+
+@pytest.mark.usefixtures("few_crops")
+@pytest.mark.parametrize("module", [Painted, PaintedTokens])
+@pytest.mark.parametrize(
+    ("target", "colour"),
+    [
+        ("act:2", (1, 0, 0)),
+        ("act:1", (0, 1, 0)),
+        ("act:3", (0, 0, 1)),
+        ("norm:2", (1, 0, 0)),
+        ("mix:2", (1, 0, 0)),
+        ("-mix:2", (0, 1, 1)),
+        ("act:2@3,5", (1, 0, 0)),
+        ("act:3@0,0", (0, 0, 1)),
+        ("class:2", (1, 0, 0)),
+        ("class:1", (0, 1, 0)),
+        ("act:[2]", (1, 0, 0)),
+        ("norm:[2, -1]", (1, 0, 0)),
+        ("mix:[-2]", (0, 1, 1)),
+    ],
+)
+def test_channel_n_is_channel_n_whatever_is_asked_of_it(module, target, colour):
+    taken = of(module().train())
+    how = {**LOOK, "steps": 8, "transforms": "none", "canvas": "pixel", "decorrelate": False}
+    made = dreamer.visualize(target, network=taken, **how)
+    shown = made.pixels
+    if "@" in target:  # a neuron sees its own patch, and no other
+        row, column = map(int, target.partition("@")[2].split(","))
+        inside = torch.zeros(64, 64, dtype=torch.bool)
+        inside[8 * row : 8 * row + 8, 8 * column : 8 * column + 8] = True
+        assert (shown[:, ~inside] - 0.5).abs().mean() < 0.02
+        shown = shown[:, inside]
+    means = shown.flatten(1).mean(1)
+    on = torch.tensor(colour, dtype=torch.bool)
+    assert means[on].min() > means[~on].max() + 0.02, means
+    assert made.score > 0
+
+
+@pytest.mark.usefixtures("few_crops")
+@pytest.mark.parametrize("module", [Painted, PaintedTokens])
+def test_a_layer_is_all_its_channels_and_only_those(module):
+    only = module()
+    with torch.no_grad():  # of which one is left
+        only.mix.weight[[0, 1, 3, 4]] = 0
+    how = {**LOOK, "steps": 8, "transforms": "none", "canvas": "pixel", "decorrelate": False}
+    made = dreamer.visualize("act", network=of(only), **how)
+    red, green, blue = made.pixels.flatten(1).mean(1)
+    assert (red - green).abs() > 0.02
+    assert (green - blue).abs() < 0.02
+
+
+def state(module):
+    """All that a call could have left on a user's module."""
+    return (
+        [each.training for each in module.modules()],
+        [each.requires_grad for each in module.parameters()],
+        [each.grad for each in module.parameters()],
+        [len(each._forward_hooks) for each in module.modules()],
+        [len(each._forward_pre_hooks) for each in module.modules()],
+        [len(each._backward_hooks) for each in module.modules()],
+    )
+
+
+@pytest.mark.usefixtures("few_crops")
+@pytest.mark.parametrize("module", [Painted, PaintedTokens])
+@pytest.mark.parametrize("error", [None, ZeroDivisionError, KeyboardInterrupt])
+@pytest.mark.parametrize("workers", [1, 3])
+def test_the_user_s_module_is_left_as_it_was(module, error, workers, monkeypatch):
+    monkeypatch.setattr(visualization, "TOGETHER", 4096)
+    monkeypatch.setattr(devices, "default_threads", lambda: workers)
+    mine = module().train()
+    mine.head.requires_grad_(False)
+    mine.act.eval()
+    mine.mix.register_forward_hook(lambda *_: None)
+    before, values = state(mine), copy.deepcopy(mine.state_dict())
+    taken = of(mine)
+
+    def fail(progress):
+        if error is not None:
+            raise error
+
+    targets = ["act:2", "mix:1", "class:3", "act:[1, 2]", "act:2@1,1"]
+    if error is None:
+        dreamer.visualize(targets, network=taken, on_step=fail, size=64, steps=2)
+    else:
+        with pytest.raises(error):
+            dreamer.visualize(targets, network=taken, on_step=fail, size=64, steps=2)
+    assert state(mine) == before
+    for name, value in mine.state_dict().items():
+        assert torch.equal(value, values[name])
+
+
+@pytest.mark.usefixtures("few_crops")
+def test_pictures_of_a_user_s_module_that_are_made_at_once_do_not_mix(monkeypatch):
+    class Slow(Painted):
+        def forward(self, x):
+            x = self.mix(x)
+            time.sleep(0.002)  # in which another thread has its turn
+            return self.head(self.act(self.norm(x)).mean((2, 3)))
+
+    taken = of(Slow())
+    targets = ["act:1", "mix:2", "act:3", "class:2"]
+    one = [dreamer.visualize(each, network=taken, **LOOK) for each in targets]
+    monkeypatch.setattr(visualization, "TOGETHER", 4096)
+    monkeypatch.setattr(devices, "default_threads", lambda: 4)
+    for alone, beside in zip(one, dreamer.visualize(targets, network=taken, **LOOK), strict=True):
+        assert torch.equal(alone.pixels, beside.pixels)

@@ -52,7 +52,6 @@ class Frames:
         station = recipe.stations[0]
         goals = [still.objective(each, self.network.row) for each in recipe.stations]
         layers = list(dict.fromkeys(name for goal in goals for name in goal.layers))
-        features = self.network.features(layers)
         width, height = recipe.size
         with (
             devices.threads(station.threads),
@@ -61,7 +60,7 @@ class Frames:
             torch.enable_grad(),
         ):
             for step in visualization.passage(
-                features,
+                self.network.features(layers),
                 goals,
                 visualize.plan(station, self.network.device),
                 station.seed,

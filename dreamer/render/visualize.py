@@ -212,13 +212,13 @@ def _make(
     first = recipes[0]
     width, height = first.size
     goals = [still.objective(each, network.row) for each in recipes]
-    features = network.features(_layers(recipes, goals, network))
     began = time.perf_counter()
     with (
         devices.memory_guard(f"{len(recipes)} pictures of {width}x{height} pixels"),
         torch.inference_mode(False),
         torch.enable_grad(),
     ):
+        features = network.features(_layers(recipes, goals, network))
         best: list[Visualization] = []
         for restart in range(first.restarts):
             found = _run(recipes, goals, features, restart, done, stop, network)

@@ -1,10 +1,21 @@
+import json
+import math
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dreamer.core.canvas import PixelCanvas, soft_clip
+import dreamer
+from dreamer import recipe as recipes
+from dreamer.core import spectra
+from dreamer.core.canvas import FourierCanvas, MacoCanvas, PixelCanvas, soft_clip, start
 from dreamer.core.resampling import lowpass, resample
+
+KINDS = ("pixel", "fourier", "maco")
+WAVES = ("fourier", "maco")
+SIZES = [(20, 30), (21, 30), (20, 31), (33, 47)]
 
 
 def photo(height=20, width=30, seed=0):
@@ -99,3 +110,220 @@ def test_settling_takes_back_the_broad_drift_and_leaves_the_detail():
 def test_lowpass_of_a_flat_picture_is_the_picture():
     flat = torch.full((1, 3, 33, 7), 0.3)
     torch.testing.assert_close(lowpass(flat), flat)
+
+
+def soft_photo(height=32, width=40, seed=0):
+    """A photo with room on both sides of every value, as doubles."""
+    return 0.35 + 0.3 * photo(height, width, seed).double()
+
+
+def rms(values):
+    return values.square().mean().sqrt().item()
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_canvas_begins_with_the_photo_to_the_bit(kind, size):
+    base = photo(*size)
+    base[..., :2, :] = 0
+    base[..., -2:, :] = 1
+    for together in (False, True):
+        canvas = start(kind, base, together=together)
+        assert torch.equal(canvas.pixels(), base)
+        canvas.settle(0.5)
+        assert torch.equal(canvas.pixels(), base)
+        fine = photo(2 * size[0] + 1, 2 * size[1])
+        assert torch.equal(canvas.onto(fine).pixels(), fine)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_canvases_are_what_they_are_called(kind):
+    canvas = start(kind, photo(), together=True)
+    assert (
+        type(canvas) is {"pixel": PixelCanvas, "fourier": FourierCanvas, "maco": MacoCanvas}[kind]
+    )
+    assert type(canvas.onto(photo(40, 60))) is type(canvas)
+    assert canvas.onto(photo(40, 60)).together
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e4])
+def test_a_small_step_moves_the_picture_by_its_size_the_right_way(kind, scale):
+    canvas = start(kind, soft_photo())
+    for seed in range(3):
+        raw = torch.randn(1, 3, 32, 40, generator=torch.Generator().manual_seed(seed)).double()
+        direction = canvas.precondition(raw, tilt=1.0, grain=0.5, decorrelate=0.5)
+        before = canvas.pixels()
+        canvas.ascend(direction * scale, 1e-4)
+        moved = canvas.pixels() - before
+        assert rms(moved) == pytest.approx(1e-4, rel=0.02)
+        assert (moved * direction).mean() > 0.2e-4
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_preconditioned_gradient_has_mean_0_and_strength_1(kind, size):
+    canvas = start(kind, photo(*size))
+    gradient = 1e-3 * (photo(*size, seed=1) - 0.3)
+    for decorrelate in (0.0, 1.0):
+        made = canvas.precondition(gradient, tilt=1.5, grain=0.3, decorrelate=decorrelate)
+        assert made.shape == gradient.shape
+        assert rms(made) == pytest.approx(1, abs=1e-4)
+        assert made.mean((2, 3)).abs().max() < 1e-4
+
+
+def test_a_fourier_canvas_moves_low_frequencies_the_most():
+    gradient = torch.randn(1, 3, 128, 128, generator=torch.Generator().manual_seed(0))
+    canvas = FourierCanvas(photo(128, 128))
+    made = canvas.precondition(gradient, tilt=0.0, grain=1.0, decorrelate=0.0)
+    f = spectra.frequencies((128, 128))
+    strength = torch.fft.rfft2(made).abs().mean((0, 1))
+    rings = [strength[(f > low) & (f <= 1.3 * low)].mean() for low in (0.05, 0.1, 0.2, 0.4)]
+    for coarse, fine in zip(rings, rings[1:], strict=False):
+        assert coarse / fine == pytest.approx(2, rel=0.25)  # divided by the frequency
+    cut = canvas.precondition(gradient, tilt=0.0, grain=0.0, decorrelate=0.0)
+    finest = torch.fft.rfft2(cut).abs().mean((0, 1))[f > 0.45].mean()
+    assert finest < 0.2 * strength[f > 0.45].mean()
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_maco_keeps_the_magnitude_of_the_photo_as_numpy_sees_it(size):
+    base = soft_photo(*size)
+    canvas = MacoCanvas(base)
+    for seed in range(5):
+        canvas.ascend(photo(*size, seed=seed).double() - 0.5, 0.1)
+    spectrum = np.fft.rfft2(base.numpy())
+    turned = np.fft.irfft2(spectrum * np.exp(1j * canvas.phases.numpy()), s=size)
+    difference = torch.from_numpy(turned) - base
+    assert rms(difference) > 0.05
+    torch.testing.assert_close(canvas.pixels(), soft_clip(base, difference), atol=1e-9, rtol=0)
+    np.testing.assert_allclose(abs(np.fft.rfft2(turned)), abs(spectrum), atol=1e-8)
+    canvas.settle(0.3)
+    settled = np.fft.irfft2(spectrum * np.exp(1j * canvas.phases.numpy()), s=size)
+    np.testing.assert_allclose(abs(np.fft.rfft2(settled)), abs(spectrum), atol=1e-8)
+
+
+def test_what_has_no_waves_cannot_be_dreamed_on_by_maco():
+    flat = torch.full((1, 3, 16, 16), 0.4)
+    canvas = MacoCanvas(flat)
+    canvas.ascend(photo(16, 16) - 0.5, 0.1)
+    torch.testing.assert_close(canvas.pixels(), flat, atol=1e-6, rtol=0)
+
+
+def wave(size, phase=0.0):
+    across = torch.arange(size, dtype=torch.float64) / size
+    return (0.5 + 0.1 * torch.cos(math.tau * 3 * across + phase)).expand(1, 3, size, size)
+
+
+def test_maco_turns_the_same_waves_of_another_size():
+    coarse = MacoCanvas(wave(32))
+    coarse.phases[..., 0, 3] = 1.0
+    torch.testing.assert_close(
+        coarse.pixels(), soft_clip(wave(32), wave(32, 1.0) - wave(32)), atol=1e-9, rtol=0
+    )
+    fine = coarse.onto(wave(64)).pixels()
+    torch.testing.assert_close(
+        fine, soft_clip(wave(64), wave(64, 1.0) - wave(64)), atol=1e-9, rtol=0
+    )
+    torch.testing.assert_close(fine[..., ::2, ::2], coarse.pixels(), atol=1e-9, rtol=0)
+
+
+def test_a_fourier_difference_is_carried_to_another_size():
+    canvas = FourierCanvas(photo(), 0.1 * (photo(seed=1) - 0.5))
+    fine = canvas.onto(photo(40, 60))
+    assert torch.equal(fine.difference, resample(canvas.difference, (40, 60)))
+
+
+@pytest.mark.parametrize("kind", WAVES)
+def test_settling_pulls_broad_changes_back_and_leaves_fine_ones(kind):
+    canvas = start(kind, soft_photo(64, 64))
+    for seed in range(4):
+        canvas.ascend(lowpass(photo(64, 64, seed).double(), cells=6) - 0.5, 0.05)
+        canvas.ascend(photo(64, 64, seed + 9).double() - 0.5, 0.05)
+    before = canvas.pixels() - canvas.base
+    canvas.settle(0.0)
+    assert torch.equal(canvas.pixels() - canvas.base, before)
+    for _ in range(100):
+        canvas.settle(0.1)
+    after = canvas.pixels() - canvas.base
+
+    def bands(change):
+        strength = torch.fft.rfft2(change).abs()[0].mean(0)
+        f = spectra.frequencies((64, 64)) * 64
+        return strength[(f > 0) & (f <= 6)].mean(), strength[f > 24].mean()
+
+    assert bands(after)[0] < 0.2 * bands(before)[0]
+    assert bands(after)[1] > 0.8 * bands(before)[1]
+
+
+@pytest.mark.parametrize("kind", WAVES)
+def test_together_only_the_light_changes(kind):
+    canvas = start(kind, soft_photo(), together=True)
+    for seed in range(3):
+        direction = canvas.precondition(
+            photo(32, 40, seed).double() - 0.5, tilt=0.0, grain=1.0, decorrelate=0.0
+        )
+        canvas.ascend(direction.mean(1, keepdim=True).expand(1, 3, 32, 40), 0.05)
+    moved = canvas.pixels() - canvas.base
+    assert rms(moved) > 0.01
+    torch.testing.assert_close(moved[:, 0], moved[:, 1], atol=1e-6, rtol=0)
+    torch.testing.assert_close(moved[:, 0], moved[:, 2], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("size", [(96, 128), (97, 65)], ids=str)
+def test_levelled_brings_all_frequencies_to_one_strength(size):
+    noise = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0))
+    f = spectra.clamped(size)
+    steep = torch.fft.rfft2(noise) * 1e-3 * f**-2
+    level = spectra.levelled(steep, size).abs().square().mean((0, 1))
+    radius = spectra.frequencies(size)
+    for low in (0.04, 0.08, 0.16, 0.32):
+        assert level[(radius > low) & (radius <= 1.5 * low)].mean() == pytest.approx(1, rel=0.25)
+    torch.testing.assert_close(
+        spectra.levelled(1000 * steep, size), spectra.levelled(steep, size), rtol=1e-3, atol=1e-4
+    )
+    nothing = torch.zeros_like(steep)
+    assert torch.equal(spectra.levelled(nothing, size), nothing)
+
+
+@pytest.fixture(scope="module")
+def embedded():
+    return dreamer.load_network("efficientnet_lite0")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_with_step_size_0_a_dream_is_its_photo_on_every_canvas(embedded, kind):
+    pixels = (photo(64, 83)[0] * 255).round() / 255
+    how = {"network": embedded, "canvas": kind, "steps": 2, "octaves": 2, "threads": 1}
+    assert torch.equal(dreamer.dream(pixels, step_size=0.0, **how).pixels, pixels)
+    assert torch.equal(dreamer.dream(pixels, strength=0.0, **how).pixels, pixels)
+
+
+@pytest.mark.parametrize("kind", WAVES)
+def test_a_dream_on_waves_raises_its_target_and_is_repeated_to_the_bit(embedded, kind, astronaut):
+    how = {"network": embedded, "size": 96, "canvas": kind, "target": "block5:3", "threads": 1}
+    made = dreamer.dream(astronaut, steps=4, octaves=2, **how)
+    plain = dreamer.dream(astronaut, steps=0, octaves=2, **how)
+    features = embedded.features(["block5"])
+    with torch.no_grad():
+        after, before = (features(x.pixels[None])["block5"][:, 3].mean() for x in (made, plain))
+    assert after > before + 0.1
+    assert torch.equal(dreamer.dream(astronaut, steps=4, octaves=2, **how).pixels, made.pixels)
+    other = dreamer.dream(astronaut, steps=4, octaves=2, **how | {"canvas": "pixel"})
+    assert not torch.equal(other.pixels, made.pixels)
+
+
+def test_recipes_name_the_canvas_only_if_it_is_not_the_one_that_there_always_was(embedded):
+    how = {"network": embedded, "size": 64, "steps": 0, "octaves": 1, "threads": 1}
+    made = {kind: dreamer.dream("sky", canvas=kind, **how).recipe for kind in KINDS}
+    plain = dreamer.dream("sky", **how).recipe
+    assert made["pixel"].to_json() == plain.to_json()
+    assert "canvas" not in plain.to_json()
+    for kind in WAVES:
+        assert json.loads(made[kind].to_json())["settings"]["ascent"]["canvas"] == kind
+        rest = made[kind].to_dict()
+        del rest["settings"]["ascent"]["canvas"]
+        assert rest == plain.to_dict()
+    assert len({each.hash for each in made.values()}) == 3
+    for each in made.values():
+        assert recipes.from_json(each.to_json(), "it") == each
