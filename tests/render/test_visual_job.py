@@ -17,7 +17,7 @@ from dreamer.render.look import Request
 from dreamer.render.visual_job import MOST_PICTURES, VisualRequest, check_output, prepare, stem
 from dreamer.visual_recipe import sheet_json
 
-# /work/shared/FIELD.md: what was published, and by whom.
+# What was published: by Olah et al. (Distill 2017), in lucid (2018), and by Fel et al. (2023).
 PUBLISHED = {
     "distill": ("fourier", 2560, 0.05, "adam", 1, "distill"),
     "lucid": ("fourier", 512, 0.05, "adam", 1, "lucid"),
