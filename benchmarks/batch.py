@@ -189,7 +189,7 @@ def _together() -> list[Row]:
     how = look(Request(), threads=1).placed()
     recipe = how.recipe(Origin(start="noise"), (SIZE, SIZE * 2 // 3))
     loaded = network.load(recipe.network)
-    features = loaded.features(still.objective(recipe).layers)
+    features = loaded.features(still.objective(recipe, loaded.row).layers)
     generator = ascent.generator(0, 0)
     pair = torch.rand(2, 3, *reversed(recipe.size), generator=generator)
 
