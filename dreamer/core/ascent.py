@@ -8,21 +8,31 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from dreamer.core import canvas as canvases
-from dreamer.core import colour, gradients
+from dreamer.core import colour, gradients, guidance
 from dreamer.core.canvas import Canvas
+from dreamer.core.guidance import Banks, Guide
 from dreamer.core.objectives import Activations, Objective, References
 from dreamer.core.resampling import resample
 from dreamer.core.transforms import Look, View
 
 Network = Callable[[Tensor], Activations]
 Photos = Mapping[str, Tensor]
+Guides = Mapping[str, Guide]
+
+# Of the dial: how the change grows over the steps, how sharply the steps follow that, how far a
+# step goes beyond its own size at most, and how far what is missing at the end is made up for.
+_GROWTH, _SHARPNESS, _MOST_GAIN, _MOST_SCALED = 0.7, 2.0, 4.0, 1.5
+_NO_GRADIENT = 1e-9
+# The share of its own variation by which an early layer differs when half of `Likeness` is felt.
+_UNLIKE = 0.02
 
 
 @dataclass(frozen=True)
@@ -43,6 +53,9 @@ class Ascent:
         hold: how strongly the broad light and colour are pulled back to the photo's, a step.
         blend: the share of the photo that is mixed back at the end, 0..1.
         canvas: how the photo is changed, see `dreamer.core.canvas`.
+        change: the size of the whole change, before the photo is mixed back: the root mean square
+            over all that may change, in units of the whole range. Steps grow or shrink so that it
+            comes to that; 0 takes them as they are, and the change as it comes.
     """
 
     sizes: tuple[tuple[int, int], ...]
@@ -58,11 +71,43 @@ class Ascent:
     hold: float
     blend: float
     canvas: canvases.Kind = "pixel"
+    change: float = 0.0
 
     @property
     def work(self) -> int:
         """The pixels of all steps together: what a progress bar should count."""
         return sum(h * w * n for (h, w), n in zip(self.sizes, self.steps, strict=True))
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What to maximise in one part of a picture.
+
+    Attributes:
+        objective: what.
+        where: how much of it each pixel takes, `(1, 1, H, W)` in 0..1; all of it if None. Pixels
+            that no goal has a part in stay as they are, to the bit.
+    """
+
+    objective: Objective
+    where: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """What of the photo is held while the target rises.
+
+    Feature accentuation (Hamblin et al., "Feature Accentuation: Revealing What Features Respond to
+    in Natural Images", 2024): the distance to the photo in an early layer pulls back, against the
+    target's own gradient, both brought to one norm.
+
+    Attributes:
+        network: cut after that layer, or after several.
+        amount: how strongly, 0..1: with 1 the pull back can be as strong as the target's.
+    """
+
+    network: Network
+    amount: float
 
 
 @dataclass(frozen=True)
@@ -78,6 +123,7 @@ class Step:
         moved: whether the target had any gradient.
         work: pixels x steps done so far.
         picture: renders the full-size result as it stands, `(1, 3, H, W)` in 0..1.
+        idle: the labels of the terms of a sum that had no gradient when they were balanced.
     """
 
     octave: int
@@ -87,6 +133,7 @@ class Step:
     moved: bool
     work: int
     picture: Callable[[], Tensor]
+    idle: tuple[str, ...] = ()
 
 
 def generator(seed: int, octave: int) -> torch.Generator:
@@ -98,49 +145,70 @@ def generator(seed: int, octave: int) -> torch.Generator:
 def dream(
     photo: Tensor,
     network: Network,
-    objective: Objective,
+    objective: Objective | Sequence[Goal],
     plan: Ascent,
     seed: int,
     *,
     photos: Photos | None = None,
+    guides: Guides | None = None,
+    likeness: Likeness | None = None,
 ) -> Iterator[Step]:
     """Dream on a photo, one step an iteration; stop whenever you like.
 
     Args:
         photo: `(1, 3, H, W)` in 0..1, on the network's device.
         network: maps `(1, 3, h, w)` in 0..1 to the activations of the objective's layers.
-        objective: what to maximise. A sum's terms are brought to the same gradient strength
-            before their weights count.
+        objective: what to maximise, everywhere or in parts of the picture. A sum's terms are
+            brought to the same gradient strength before their weights count.
         plan: the numbers.
         seed: see `generator`.
         photos: the pictures `(1, 3, H, W)` in 0..1 that caricatures are of, by the names that the
             objective has for them; of the photo's shape, or they are stretched to it.
+        guides: the pictures to be guided by, likewise by name; of any shape.
+        likeness: what of the photo is held; nothing in particular if None.
 
     Yields:
         A `Step` after each step. With no steps or a step size of 0 the picture is the photo.
     """
+    goals = (Goal(objective),) if isinstance(objective, Objective) else tuple(objective)
+    if any(goal.objective.picky for goal in goals):
+        with torch.no_grad():
+            seen = network(photo)
+        goals = tuple(replace(goal, objective=goal.objective.picked(seen)) for goal in goals)
+    whole = _union(goals)
+    dial = _Dial(plan.change, sum(plan.steps))
     first = resample(photo, plan.sizes[0]).clamp(0, 1)
-    canvas = canvases.start(plan.canvas, first, together=plan.chroma == 0)
-    work = 0
+    canvas = canvases.start(
+        plan.canvas, first, together=plan.chroma == 0, where=_resized(whole, plan.sizes[0])
+    )
+    work, idle = 0, tuple[str, ...]()
     for octave, (size, steps) in enumerate(zip(plan.sizes, plan.steps, strict=True)):
         if octave > 0:
-            canvas = canvas.onto(resample(photo, size).clamp(0, 1))
-        random = generator(seed, octave)
-        shown = {name: resample(each, size).clamp(0, 1) for name, each in (photos or {}).items()}
+            canvas = canvas.onto(resample(photo, size).clamp(0, 1), _resized(whole, size))
+        sight = _Sight.of(network, goals, size, photos or {}, guides or {})
         if octave == 0:
-            objective = balance(
-                canvas, network, objective, plan.view, generator(seed, -1), photos=shown
-            )
+            goals, idle = _balanced(canvas, sight, goals, plan.view, generator(seed, -1))
+        random = generator(seed, octave)
+        parts = [Goal(goal.objective, _resized(goal.where, size)) for goal in goals]
         velocity = torch.zeros_like(photo[:, :, : size[0], : size[1]])
         for step in range(steps):
-            score, raw = _gradient(canvas, network, objective, plan.view, random, shown)
+            pixels = canvas.pixels()
+            look = plan.view.look(pixels, random)
+            score, raw = _gradient(look, sight, parts)
+            if likeness is not None:
+                raw = _held(raw, look, canvas.base, likeness)
             moved = not gradients.is_zero(raw)
             if moved:
                 velocity = plan.momentum * velocity + _direction(canvas, raw, plan)
-                canvas.ascend(velocity, plan.step_size * _schedule(step, steps, plan.decay))
+                scale = dial.gain(pixels - canvas.base, canvas.where)
+                canvas.ascend(velocity, scale * plan.step_size * _schedule(step, steps, plan.decay))
             canvas.settle(plan.hold)
+            dial.turn()
+            if dial.turned == sum(plan.steps) and moved:
+                canvas = dial.adjusted(canvas)
             work += size[0] * size[1]
-            yield Step(octave, step, size, score, moved, work, _renderer(canvas, photo, plan))
+            picture = _renderer(canvas, photo, whole, plan)
+            yield Step(octave, step, size, score, moved, work, picture, idle)
 
 
 def balance(
@@ -149,47 +217,178 @@ def balance(
     objective: Objective,
     view: View,
     random: torch.Generator,
-    *,
-    photos: Photos | None = None,
 ) -> Objective:
     """Scale the terms of a sum to equal gradients, so that weights are shares of the picture.
 
     A logit and a mean of squares have nothing in common but their gradients; one look at the
     coarsest octave measures those. A term without a gradient keeps the scale of the others' mean.
-    Photos, see `dream`, are of the canvas' size.
     """
-    if len(objective.terms) == 1:
-        return objective
-    look = view.look(canvas.pixels(), random)
-    references = _references(network, look, photos or {})
-    activations = network(look.pixels)
-    norms = []
-    for term in objective.terms:
-        score = term.measure(activations, look.locate, references)
-        norms.append(gradients.rms(look.gradient(score, again=True)).item())
-    alive = [norm for norm in norms if norm > 1e-9]
-    usual = sum(alive) / len(alive) if alive else 1.0
-    return objective.scaled(tuple(norm if norm > 1e-9 else usual for norm in norms))
+    sight = _Sight(network, {}, {})
+    return _balanced(canvas, sight, (Goal(objective),), view, random)[0][0].objective
 
 
-def _gradient(
+def _balanced(
     canvas: Canvas,
-    network: Network,
-    objective: Objective,
+    sight: _Sight,
+    goals: tuple[Goal, ...],
     view: View,
     random: torch.Generator,
-    photos: Photos,
-) -> tuple[float, Tensor]:
+) -> tuple[tuple[Goal, ...], tuple[str, ...]]:
+    """Balance the terms of each goal; also return the labels of those without a gradient."""
+    if all(len(goal.objective.terms) == 1 for goal in goals):
+        return goals, ()
     look = view.look(canvas.pixels(), random)
-    references = _references(network, look, photos)
-    score = objective(network(look.pixels), look.locate, references)
-    return score.item(), look.gradient(score)
+    activations, references = sight.answers(look)
+    balanced, idle = [], []
+    for goal in goals:
+        where = _resized(goal.where, (canvas.base.shape[2], canvas.base.shape[3]))
+        norms = []
+        for term in goal.objective.terms:
+            score = term.measure(activations, look.locate, references)
+            slope = look.gradient(score, again=True)
+            norms.append(gradients.rms(slope if where is None else slope * where).item())
+        alive = [norm for norm in norms if norm > _NO_GRADIENT]
+        usual = sum(alive) / len(alive) if alive else 1.0
+        scales = tuple(norm if norm > _NO_GRADIENT else usual for norm in norms)
+        several = len(norms) > 1
+        balanced.append(replace(goal, objective=goal.objective.scaled(scales)) if several else goal)
+        pairs = zip(goal.objective.terms, norms, strict=True)
+        idle += [str(term) for term, norm in pairs if norm <= _NO_GRADIENT]
+    return tuple(balanced), tuple(dict.fromkeys(idle))
 
 
-def _references(network: Network, look: Look, photos: Photos) -> References:
-    """Return what the network answers to photos that are seen as the canvas is."""
+@dataclass(frozen=True)
+class _Sight:
+    """How a canvas and the pictures beside it are seen in one octave.
+
+    Attributes:
+        network: see `dream`.
+        photos: those of caricatures, of the canvas' size.
+        banks: of the guides.
+    """
+
+    network: Network
+    photos: Photos
+    banks: Mapping[str, Banks]
+
+    @classmethod
+    def of(
+        cls,
+        network: Network,
+        goals: Sequence[Goal],
+        size: tuple[int, int],
+        photos: Photos,
+        guides: Guides,
+    ) -> _Sight:
+        """Look at the guides at an octave's `(height, width)`."""
+        terms = [term for goal in goals for term in goal.objective.terms]
+        banks = {}
+        for name, guide in guides.items():
+            layers = {term.layer for term in terms if term.guide == name}
+            banks[name] = guidance.banks(guide, network, size, layers)
+        fitted = {name: resample(each, size).clamp(0, 1) for name, each in photos.items()}
+        return cls(network, fitted, banks)
+
+    def answers(self, look: Look) -> tuple[Activations, References]:
+        """Return what the network answers to a view, and to photos that are seen as it is."""
+        with torch.no_grad():
+            seen = {name: self.network(look.show(each)) for name, each in self.photos.items()}
+        return self.network(look.pixels), {**seen, **self.banks}
+
+
+def _gradient(look: Look, sight: _Sight, goals: Sequence[Goal]) -> tuple[float, Tensor]:
+    """Return the score, and the gradient of the pixels: of each goal in its part."""
+    activations, references = sight.answers(look)
+    score, raw = 0.0, None
+    for index, goal in enumerate(goals):
+        value = goal.objective(activations, look.locate, references)
+        slope = look.gradient(value, again=index < len(goals) - 1)
+        score += value.item()
+        if goal.where is not None:
+            slope = slope * goal.where
+        if len(goals) > 1:  # each is as strong in its part as it would be alone
+            share = 1.0 if goal.where is None else gradients.rms(goal.where).item()
+            slope = slope * (share / gradients.rms(slope))
+        raw = slope if raw is None else raw + slope
+    assert raw is not None
+    return score, raw
+
+
+def _held(raw: Tensor, look: Look, base: Tensor, likeness: Likeness) -> Tensor:
+    """Add to a gradient what pulls back towards the photo, in an early layer."""
     with torch.no_grad():
-        return {name: network(look.show(photo)) for name, photo in photos.items()}
+        wanted = likeness.network(look.show(base))
+    apart = torch.stack(
+        [
+            (values - wanted[name]).square().mean() / wanted[name].var(correction=0).add(1e-12)
+            for name, values in likeness.network(look.pixels).items()
+        ]
+    ).mean()
+    back = look.gradient(-apart)
+    if gradients.is_zero(back):
+        return raw
+    # What differs little is pulled little: the gradient of a distance has no measure of its own.
+    felt = likeness.amount * math.sqrt(apart.item() / (apart.item() + _UNLIKE))
+    return raw / gradients.rms(raw) + felt * back / gradients.rms(back)
+
+
+class _Dial:
+    """Brings the size of the whole change to what is wanted, whatever the network and preset.
+
+    Args:
+        wanted: the root mean square of the change; 0 for whatever comes.
+        steps: how many there are in all.
+    """
+
+    def __init__(self, wanted: float, steps: int) -> None:
+        self.wanted = wanted
+        self.steps = steps
+        self.turned = 0
+
+    def turn(self) -> None:
+        """Count a step."""
+        self.turned += 1
+
+    def gain(self, change: Tensor, where: Tensor | None) -> float:
+        """Return how many times as far the next step is to go."""
+        if self.wanted == 0 or self.turned == 0:
+            return 1.0
+        size = max(_size(change, where), 1e-9)
+        due = self.wanted * (self.turned / self.steps) ** _GROWTH
+        return min(_MOST_GAIN, max(1 / _MOST_GAIN, float((due / size) ** _SHARPNESS)))
+
+    def adjusted(self, canvas: Canvas) -> Canvas:
+        """Make up for what is missing at the end, or too much."""
+        factor = 1.0
+        for _ in range(4 if self.wanted else 0):  # it is not quite proportional: see `soft_clip`
+            found = canvas.scaled(factor)
+            size = _size(found.pixels() - found.base, found.where)
+            if size == 0:
+                return canvas
+            factor *= self.wanted / size
+            factor = min(_MOST_SCALED, max(1 / _MOST_SCALED, factor))
+        return canvas if factor == 1 else canvas.scaled(factor)
+
+
+def _size(change: Tensor, where: Tensor | None) -> float:
+    """Return the root mean square of a change over what may change."""
+    share = 1.0 if where is None else gradients.rms(where).item()
+    return gradients.rms(change).item() / share
+
+
+def _union(goals: Sequence[Goal]) -> Tensor | None:
+    """Return how much each pixel may change; None for all of them."""
+    parts = [goal.where for goal in goals]
+    whole = None
+    for part in parts:
+        if part is None:
+            return None
+        whole = part if whole is None else whole + part
+    return None if whole is None else whole.clamp(0, 1)
+
+
+def _resized(where: Tensor | None, size: tuple[int, int]) -> Tensor | None:
+    return None if where is None else resample(where, size).clamp(0, 1)
 
 
 def _direction(canvas: Canvas, raw: Tensor, plan: Ascent) -> Tensor:
@@ -203,11 +402,13 @@ def _schedule(step: int, steps: int, decay: float) -> float:
     return 1 - decay * step / max(1, steps - 1)
 
 
-def _renderer(canvas: Canvas, photo: Tensor, plan: Ascent) -> Callable[[], Tensor]:
+def _renderer(
+    canvas: Canvas, photo: Tensor, where: Tensor | None, plan: Ascent
+) -> Callable[[], Tensor]:
     canvas = copy.copy(canvas)  # as it stands: the next step gives it another difference
 
     def picture() -> Tensor:
-        dreamed = canvas.onto(photo).pixels()
+        dreamed = canvas.onto(photo, where).pixels()
         # Written as a change of the photo: nothing dreamed is the photo to the bit.
         return (photo + (1 - plan.blend) * (dreamed - photo)).clamp(0, 1)
 

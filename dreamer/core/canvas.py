@@ -20,7 +20,15 @@ MARGIN = 2 / 255
 
 
 class Canvas(Protocol):
-    """What the ascent loop needs of a parametrisation."""
+    """What the ascent loop needs of a parametrisation.
+
+    Attributes:
+        base: the photo at the octave's size, `(1, 3, H, W)` in 0..1.
+        where: how much each pixel may change, `(1, 1, H, W)` in 0..1; all of them if None.
+    """
+
+    base: Tensor
+    where: Tensor | None
 
     def pixels(self) -> Tensor:
         """Show the picture, `(1, 3, H, W)` in 0..1."""
@@ -46,8 +54,16 @@ class Canvas(Protocol):
     def settle(self, hold: float) -> None:
         """Pull the broad light and colour back towards the photo's by a share of `hold`."""
 
-    def onto(self, base: Tensor) -> Canvas:
-        """Carry what was dreamed to another size of the same photo, `(1, 3, H', W')`."""
+    def onto(self, base: Tensor, where: Tensor | None = None) -> Canvas:
+        """Carry what was dreamed to another size of the same photo.
+
+        Args:
+            base: `(1, 3, H', W')` in 0..1.
+            where: how much each pixel may change, `(1, 1, H', W')` in 0..1; all of them if None.
+        """
+
+    def scaled(self, factor: float) -> Canvas:
+        """Return what would be dreamed with the change that many times as large."""
 
 
 class PixelCanvas:
@@ -61,14 +77,22 @@ class PixelCanvas:
         base: the photo at this octave's size, `(1, 3, H, W)` in 0..1.
         difference: what was dreamed so far, of the same shape; none yet if None.
         together: limit red, green and blue as one, so that a grey change stays grey.
+        where: how much each pixel may change, `(1, 1, H, W)` in 0..1; where it is 0 the picture is
+            the photo to the bit. All of them if None.
     """
 
     def __init__(
-        self, base: Tensor, difference: Tensor | None = None, *, together: bool = False
+        self,
+        base: Tensor,
+        difference: Tensor | None = None,
+        *,
+        together: bool = False,
+        where: Tensor | None = None,
     ) -> None:
         self.base = base
         self.difference = torch.zeros_like(base) if difference is None else difference
         self.together = together
+        self.where = where
 
     def pixels(self) -> Tensor:
         """Show the picture, `(1, 3, H, W)` in 0..1."""
@@ -85,22 +109,36 @@ class PixelCanvas:
 
         What pushes a value further towards black or white is weakened by as much as `soft_clip`
         takes from its difference, and the step moves the rest by so much more: the picture goes
-        on to grow where there is room for it, and burns out nowhere.
+        on to grow where there is room for it, and burns out nowhere. Where only a part may change
+        that part moves as far as it would in a whole picture.
         """
         spent = _share_left(self.base, self.difference, self.together)
         pushed = torch.where(self.difference * direction > 0, direction * spent, direction)
+        if self.where is not None:
+            pushed = pushed * self.where
+            step = step * gradients.rms(self.where).item()
         self.difference = self.difference + pushed * (step / gradients.rms(pushed))
 
     def settle(self, hold: float) -> None:
         """Pull the broad light and colour back towards the photo's by a share of `hold`."""
         if hold > 0:
-            self.difference = self.difference - hold * resampling.lowpass(self.difference)
+            broad = resampling.lowpass(self.difference)
+            broad = broad if self.where is None else broad * self.where
+            self.difference = self.difference - hold * broad
 
-    def onto(self, base: Tensor) -> PixelCanvas:
+    def onto(self, base: Tensor, where: Tensor | None = None) -> PixelCanvas:
         """Carry the dreamed difference to another size of the same photo."""
         size = (base.shape[2], base.shape[3])
         difference = resampling.resample(self.difference, size)
-        return type(self)(base, difference, together=self.together)
+        if where is not None:
+            difference = difference * (where > 0)  # resampled, it reaches beyond its edge
+        return type(self)(base, difference, together=self.together, where=where)
+
+    def scaled(self, factor: float) -> PixelCanvas:
+        """Return the canvas with a difference that many times as large."""
+        return type(self)(
+            self.base, factor * self.difference, together=self.together, where=self.where
+        )
 
 
 class FourierCanvas(PixelCanvas):
@@ -144,13 +182,20 @@ class MacoCanvas:
         base: the photo at this octave's size, `(1, 3, H, W)` in 0..1.
         phases: how far each coefficient has turned, `(1, 3, H, W // 2 + 1)`; not yet if None.
         together: whether only the light changes.
+        where: how much of the change each pixel shows, see `PixelCanvas`.
     """
 
     def __init__(
-        self, base: Tensor, phases: Tensor | None = None, *, together: bool = False
+        self,
+        base: Tensor,
+        phases: Tensor | None = None,
+        *,
+        together: bool = False,
+        where: Tensor | None = None,
     ) -> None:
         self.base = base
         self.together = together
+        self.where = where
         self._size = (base.shape[2], base.shape[3])
         self._spectrum = torch.fft.rfft2(base)
         self.phases = torch.zeros_like(self._spectrum.real) if phases is None else phases
@@ -161,6 +206,8 @@ class MacoCanvas:
         difference = torch.fft.irfft2(turned, s=self._size)
         if self.together:
             difference = colour.mute(difference, 0.0)
+        if self.where is not None:  # a wave is everywhere
+            difference = difference * self.where
         return soft_clip(self.base, difference, together=self.together)
 
     def precondition(
@@ -188,26 +235,34 @@ class MacoCanvas:
             share = torch.where(low, 1 - hold, 1.0).to(self.phases)
             self.phases = self.phases * share
 
-    def onto(self, base: Tensor) -> MacoCanvas:
+    def onto(self, base: Tensor, where: Tensor | None = None) -> MacoCanvas:
         """Turn the same waves of another size of the photo."""
         phases = spectra.resized(self.phases, (base.shape[2], base.shape[3]))
-        return MacoCanvas(base, phases, together=self.together)
+        return MacoCanvas(base, phases, together=self.together, where=where)
+
+    def scaled(self, factor: float) -> MacoCanvas:
+        """Turn the waves that many times as far."""
+        return MacoCanvas(self.base, factor * self.phases, together=self.together, where=self.where)
 
 
 Kind = Literal["pixel", "fourier", "maco"]
 
 
-def start(kind: Kind, base: Tensor, *, together: bool = False) -> Canvas:
+def start(
+    kind: Kind, base: Tensor, *, together: bool = False, where: Tensor | None = None
+) -> Canvas:
     """Return a canvas on which nothing is dreamed yet.
 
     Args:
         kind: which.
         base: the photo, `(1, 3, H, W)` in 0..1.
         together: whether red, green and blue are to change as one.
+        where: how much each pixel may change, `(1, 1, H, W)` in 0..1; all of them if None.
     """
     if kind == "maco":
-        return MacoCanvas(base, together=together)
-    return (FourierCanvas if kind == "fourier" else PixelCanvas)(base, together=together)
+        return MacoCanvas(base, together=together, where=where)
+    made = FourierCanvas if kind == "fourier" else PixelCanvas
+    return made(base, together=together, where=where)
 
 
 def _normalised(direction: Tensor) -> Tensor:

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from dreamer.core import guidance
+from dreamer.core.guidance import Bank, By
 from dreamer.core.transforms import Locate
 
 Activations = Mapping[str, Tensor]
-References = Mapping[str, Activations]
-"""What a network answers to other pictures, by their names, seen as the picture at hand is."""
+References = Mapping[str, Mapping[str, Tensor | Bank]]
+"""What a network answers to other pictures, by their names and then by layer: to those of
+caricatures as they look in the same views (a tensor), to guides as they are (a bank)."""
 
 # Below this cosine a direction counts as met no less: lucid's, so that there is a slope to climb.
 _LEAST_COSINE = 0.1
@@ -23,6 +27,32 @@ _LEAST_COSINE = 0.1
 
 def _here(y: float, x: float) -> tuple[float, float]:
     return y, x
+
+
+@dataclass(frozen=True)
+class Pick:
+    """Channels of a layer that are chosen by how much they have to say about the picture.
+
+    How much is how far a channel varies over the picture: its mean is much the same for all.
+
+    Attributes:
+        rank: the strongest or the weakest of those that vary at all.
+        count: how many.
+        anew: whether they are chosen at each step, not once for all.
+    """
+
+    rank: Literal["strong", "weak"]
+    count: int
+    anew: bool = False
+
+    @torch.no_grad()
+    def of(self, values: Tensor) -> tuple[int, ...]:
+        """Return the channels of answers `(N, C, h, w)`, in their order; none if all are dead."""
+        spread = values.transpose(0, 1).flatten(1).std(1, correction=0)
+        alive = int((spread > 0).sum())
+        if self.rank == "weak":
+            spread = torch.where(spread > 0, -spread, -torch.inf)
+        return tuple(sorted(spread.topk(min(self.count, alive)).indices.tolist()))
 
 
 @dataclass(frozen=True)
@@ -38,6 +68,10 @@ class Term:
         direction: `(channel, share)` pairs instead of a channel: a direction among the channels.
         like: the name of a picture instead: its activations are what is maximised, exaggerated.
         power: how many times the cosine counts to a direction or to what a picture does.
+        channels: some channels instead of one: the mean of their squared activations.
+        pick: the same, but chosen by the picture.
+        guide: the name of a picture instead, whose answers are approached wherever they lie in it.
+        by: how.
     """
 
     layer: str
@@ -48,6 +82,10 @@ class Term:
     direction: tuple[tuple[int, float], ...] = ()
     like: str | None = None
     power: float = 1.0
+    channels: tuple[int, ...] = ()
+    pick: Pick | None = None
+    guide: str | None = None
+    by: By = "best"
 
     def each(
         self,
@@ -61,16 +99,27 @@ class Term:
             activations: must hold `layer`.
             locate: where a place on the canvas is in the views that were shown: one `(y, x)`, or
                 `(N, 2)` of them.
-            references: must hold the picture that `like` names, as it looks in the same views.
+            references: must hold the picture that `like` or `guide` names.
         """
         values = activations[self.layer]
+        if self.guide is not None:
+            bank = (references or {})[self.guide][self.layer]
+            assert isinstance(bank, Bank)
+            return guidance.agreement(values, bank, self.by)
         if self.like is not None:
-            return _agreement(values, (references or {})[self.like][self.layer], self.power)
+            seen = (references or {})[self.like][self.layer]
+            assert isinstance(seen, Tensor)
+            return _agreement(values, seen, self.power)
         if self.direction:
             channels, shares = zip(*self.direction, strict=True)
             vector = values.new_zeros(values.shape[1])
             vector[list(channels)] = values.new_tensor(shares)
             return _agreement(values, (vector / vector.norm()).view(1, -1, 1, 1), self.power)
+        channels = self.channels if self.pick is None else self.pick.of(values)
+        if self.pick is not None or channels:
+            # None at all is a score that nothing moves.
+            some = values[:, list(channels)].square()
+            return some.sum((1, 2, 3)) / max(1, len(channels) * values[0, 0].numel())
         if self.channel is None:
             return values.square().mean((1, 2, 3))
         values = values[:, self.channel]
@@ -114,6 +163,28 @@ class Objective:
     def likes(self) -> tuple[str, ...]:
         """Name the pictures that it needs the activations of, each once."""
         return tuple(dict.fromkeys(term.like for term in self.terms if term.like is not None))
+
+    @property
+    def guides(self) -> tuple[str, ...]:
+        """Name the guides that it needs the banks of, each once."""
+        return tuple(dict.fromkeys(term.guide for term in self.terms if term.guide is not None))
+
+    @property
+    def picky(self) -> bool:
+        """Whether it has channels to be picked once, by `picked`."""
+        return any(term.pick is not None and not term.pick.anew for term in self.terms)
+
+    def picked(self, activations: Activations) -> Objective:
+        """Pick the channels that are picked once, by the picture's activations."""
+
+        def settled(term: Term) -> Term:
+            if term.pick is None or term.pick.anew:
+                return term
+            channels = term.pick.of(activations[term.layer])
+            # With nothing to pick it stays as it is, and moves nothing.
+            return replace(term, channels=channels, pick=None if channels else term.pick)
+
+        return Objective(tuple(map(settled, self.terms)))
 
     def __call__(
         self,

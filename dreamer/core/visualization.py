@@ -301,7 +301,10 @@ class _Run:
                 seen[part],
                 functools.partial(_some, locate, part),
                 {
-                    name: {layer: values[part] for layer, values in answers.items()}
+                    name: {
+                        layer: values[part] if isinstance(values, Tensor) else values
+                        for layer, values in answers.items()
+                    }
                     for name, answers in references.items()
                 },
                 part.stop - first,
