@@ -27,9 +27,11 @@ Network = Callable[[Tensor], Activations]
 Photos = Mapping[str, Tensor]
 Guides = Mapping[str, Guide]
 
-# Of the dial: how the change grows over the steps, how sharply the steps follow that, how far a
-# step goes beyond its own size at most, and how far what is missing at the end is made up for.
-_GROWTH, _SHARPNESS, _MOST_GAIN, _MOST_SCALED = 0.7, 2.0, 4.0, 1.5
+# Of the dial: how the change grows over the steps, how sharply the steps follow that, how much
+# shorter and longer they become at most, and how far the whole is scaled at the end.
+_GROWTH, _SHARPNESS = 0.7, 2.0
+_LEAST_GAIN, _MOST_GAIN = 1 / 64, 4.0
+_LEAST_SCALED, _MOST_SCALED = 0.1, 1.5
 _NO_GRADIENT = 1e-9
 # The share of its own variation by which an early layer differs when half of `Likeness` is felt.
 _UNLIKE = 0.02
@@ -164,7 +166,8 @@ def dream(
         seed: see `generator`.
         photos: the pictures `(1, 3, H, W)` in 0..1 that caricatures are of, by the names that the
             objective has for them; of the photo's shape, or they are stretched to it.
-        guides: the pictures to be guided by, likewise by name; of any shape.
+        guides: the pictures to be guided by, likewise by name, other than those of `photos`; of any
+            shape.
         likeness: what of the photo is held; nothing in particular if None.
 
     Yields:
@@ -175,8 +178,8 @@ def dream(
         with torch.no_grad():
             seen = network(photo)
         goals = tuple(replace(goal, objective=goal.objective.picked(seen)) for goal in goals)
-    whole = _union(goals)
-    dial = _Dial(plan.change, sum(plan.steps))
+    whole = union([goal.where for goal in goals])
+    dial = _Dial(plan.change, sum(plan.steps), plan.step_size)
     first = resample(photo, plan.sizes[0]).clamp(0, 1)
     canvas = canvases.start(
         plan.canvas, first, together=plan.chroma == 0, where=_resized(whole, plan.sizes[0])
@@ -194,12 +197,12 @@ def dream(
         for step in range(steps):
             pixels = canvas.pixels()
             look = plan.view.look(pixels, random)
-            score, raw = _gradient(look, sight, parts)
-            if likeness is not None:
-                raw = _held(raw, look, canvas.base, likeness)
-            moved = not gradients.is_zero(raw)
+            score, slopes = _gradients(look, sight, parts, again=likeness is not None)
+            moved = not all(map(gradients.is_zero, slopes))
             if moved:
-                velocity = plan.momentum * velocity + _direction(canvas, raw, plan)
+                if likeness is not None:
+                    slopes = _held(slopes, look, canvas.base, likeness)
+                velocity = plan.momentum * velocity + _direction(canvas, slopes, parts, plan)
                 scale = dial.gain(pixels - canvas.base, canvas.where)
                 canvas.ascend(velocity, scale * plan.step_size * _schedule(step, steps, plan.decay))
             canvas.settle(plan.hold)
@@ -235,7 +238,7 @@ def _balanced(
     random: torch.Generator,
 ) -> tuple[tuple[Goal, ...], tuple[str, ...]]:
     """Balance the terms of each goal; also return the labels of those without a gradient."""
-    if all(len(goal.objective.terms) == 1 for goal in goals):
+    if len(goals) == 1 and len(goals[0].objective.terms) == 1:
         return goals, ()
     look = view.look(canvas.pixels(), random)
     activations, references = sight.answers(look)
@@ -296,26 +299,22 @@ class _Sight:
         return self.network(look.pixels), {**seen, **self.banks}
 
 
-def _gradient(look: Look, sight: _Sight, goals: Sequence[Goal]) -> tuple[float, Tensor]:
-    """Return the score, and the gradient of the pixels: of each goal in its part."""
+def _gradients(
+    look: Look, sight: _Sight, goals: Sequence[Goal], *, again: bool
+) -> tuple[float, list[Tensor]]:
+    """Return the score, and the gradient of the pixels for each goal, in its part."""
     activations, references = sight.answers(look)
-    score, raw = 0.0, None
+    score, slopes = 0.0, []
     for index, goal in enumerate(goals):
         value = goal.objective(activations, look.locate, references)
-        slope = look.gradient(value, again=index < len(goals) - 1)
+        slope = look.gradient(value, again=again or index < len(goals) - 1)
         score += value.item()
-        if goal.where is not None:
-            slope = slope * goal.where
-        if len(goals) > 1:  # each is as strong in its part as it would be alone
-            share = 1.0 if goal.where is None else gradients.rms(goal.where).item()
-            slope = slope * (share / gradients.rms(slope))
-        raw = slope if raw is None else raw + slope
-    assert raw is not None
-    return score, raw
+        slopes.append(slope if goal.where is None else slope * goal.where)
+    return score, slopes
 
 
-def _held(raw: Tensor, look: Look, base: Tensor, likeness: Likeness) -> Tensor:
-    """Add to a gradient what pulls back towards the photo, in an early layer."""
+def _held(slopes: list[Tensor], look: Look, base: Tensor, likeness: Likeness) -> list[Tensor]:
+    """Add to gradients what pulls back towards the photo, in an early layer."""
     with torch.no_grad():
         wanted = likeness.network(look.show(base))
     apart = torch.stack(
@@ -326,10 +325,14 @@ def _held(raw: Tensor, look: Look, base: Tensor, likeness: Likeness) -> Tensor:
     ).mean()
     back = look.gradient(-apart)
     if gradients.is_zero(back):
-        return raw
+        return slopes
     # What differs little is pulled little: the gradient of a distance has no measure of its own.
     felt = likeness.amount * math.sqrt(apart.item() / (apart.item() + _UNLIKE))
-    return raw / gradients.rms(raw) + felt * back / gradients.rms(back)
+    pull = felt * back / gradients.rms(back)
+    return [
+        slope if gradients.is_zero(slope) else slope / gradients.rms(slope) + pull
+        for slope in slopes
+    ]
 
 
 class _Dial:
@@ -338,11 +341,13 @@ class _Dial:
     Args:
         wanted: the root mean square of the change; 0 for whatever comes.
         steps: how many there are in all.
+        step_size: of each, unless it is turned.
     """
 
-    def __init__(self, wanted: float, steps: int) -> None:
+    def __init__(self, wanted: float, steps: int, step_size: float) -> None:
         self.wanted = wanted
         self.steps = steps
+        self.step_size = step_size
         self.turned = 0
 
     def turn(self) -> None:
@@ -351,22 +356,21 @@ class _Dial:
 
     def gain(self, change: Tensor, where: Tensor | None) -> float:
         """Return how many times as far the next step is to go."""
-        if self.wanted == 0 or self.turned == 0:
+        if self.wanted == 0 or self.step_size == 0:
             return 1.0
-        size = max(_size(change, where), 1e-9)
-        due = self.wanted * (self.turned / self.steps) ** _GROWTH
-        return min(_MOST_GAIN, max(1 / _MOST_GAIN, float((due / size) ** _SHARPNESS)))
+        due: float = self.wanted * (max(1, self.turned) / self.steps) ** _GROWTH
+        if self.turned == 0:  # too large a change is hard to take back
+            return min(1.0, due / self.step_size)
+        gain = float((due / max(_size(change, where), 1e-9)) ** _SHARPNESS)
+        return min(_MOST_GAIN, max(_LEAST_GAIN, gain))
 
     def adjusted(self, canvas: Canvas) -> Canvas:
         """Make up for what is missing at the end, or too much."""
         factor = 1.0
         for _ in range(4 if self.wanted else 0):  # it is not quite proportional: see `soft_clip`
             found = canvas.scaled(factor)
-            size = _size(found.pixels() - found.base, found.where)
-            if size == 0:
-                return canvas
-            factor *= self.wanted / size
-            factor = min(_MOST_SCALED, max(1 / _MOST_SCALED, factor))
+            factor *= self.wanted / _size(found.pixels() - found.base, found.where)
+            factor = min(_MOST_SCALED, max(_LEAST_SCALED, factor))
         return canvas if factor == 1 else canvas.scaled(factor)
 
 
@@ -376,9 +380,8 @@ def _size(change: Tensor, where: Tensor | None) -> float:
     return gradients.rms(change).item() / share
 
 
-def _union(goals: Sequence[Goal]) -> Tensor | None:
-    """Return how much each pixel may change; None for all of them."""
-    parts = [goal.where for goal in goals]
+def union(parts: Sequence[Tensor | None]) -> Tensor | None:
+    """Return how much each pixel may change that parts of a picture have; None for all of them."""
     whole = None
     for part in parts:
         if part is None:
@@ -391,11 +394,23 @@ def _resized(where: Tensor | None, size: tuple[int, int]) -> Tensor | None:
     return None if where is None else resample(where, size).clamp(0, 1)
 
 
-def _direction(canvas: Canvas, raw: Tensor, plan: Ascent) -> Tensor:
-    direction = canvas.precondition(
-        raw, tilt=plan.tilt, grain=plan.grain, decorrelate=plan.decorrelate
-    )
-    return colour.mute(direction, plan.chroma)
+def _direction(
+    canvas: Canvas, slopes: Sequence[Tensor], goals: Sequence[Goal], plan: Ascent
+) -> Tensor:
+    """Return where to go: each goal as far in its part as it would go alone in the whole."""
+    whole = torch.zeros_like(slopes[0])
+    for slope, goal in zip(slopes, goals, strict=True):
+        if gradients.is_zero(slope):
+            continue
+        direction = canvas.precondition(
+            slope, tilt=plan.tilt, grain=plan.grain, decorrelate=plan.decorrelate
+        )
+        if len(goals) > 1 and goal.where is not None:
+            # Its bands reach beyond its part, where others are.
+            direction = direction * goal.where
+            direction = direction * (gradients.rms(goal.where) / gradients.rms(direction))
+        whole = whole + direction
+    return colour.mute(whole, plan.chroma)
 
 
 def _schedule(step: int, steps: int, decay: float) -> float:

@@ -32,6 +32,7 @@ _CHUNK = 8192
 _TINY = 1e-6
 # What one cannot see of a cut-out is no guide.
 _VISIBLE = 0.5
+_FEWEST = 4
 
 
 @dataclass(frozen=True)
@@ -94,16 +95,16 @@ def bank(maps: Tensor, visible: Tensor | None = None) -> Bank:
 
     Args:
         maps: `(1, C, h, w)`.
-        visible: see `Guide`; of any size. Where next to nothing is visible everything counts.
+        visible: see `Guide`; of any size. Where hardly a place is visible everything counts.
     """
     rows = maps[0].flatten(1).T
     if visible is not None:
         seen = F.interpolate(visible, size=maps.shape[2:], mode="area").flatten() > _VISIBLE
-        rows = rows[seen] if bool(seen.any()) else rows
+        rows = rows[seen] if int(seen.sum()) >= _FEWEST else rows
     mean = rows.mean(0)
     spread = rows.std(0, correction=0)
     # A channel that is as good as constant would otherwise shout as loud as any.
-    spread = spread.clamp_min(0.1 * spread.square().mean().sqrt().item() + _TINY)
+    spread = spread.clamp_min(0.1 * rows.square().mean().sqrt().item() + _TINY)
     standard = (rows - mean) / spread
     # At random, since every n-th one would be of a few columns of the map.
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))

@@ -23,6 +23,8 @@ caricatures as they look in the same views (a tensor), to guides as they are (a 
 
 # Below this cosine a direction counts as met no less: lucid's, so that there is a slope to climb.
 _LEAST_COSINE = 0.1
+# Of the widest spread in a layer: what varies less is only rounding.
+_FLAT = 1e-6
 
 
 def _here(y: float, x: float) -> tuple[float, float]:
@@ -49,9 +51,10 @@ class Pick:
     def of(self, values: Tensor) -> tuple[int, ...]:
         """Return the channels of answers `(N, C, h, w)`, in their order; none if all are dead."""
         spread = values.transpose(0, 1).flatten(1).std(1, correction=0)
-        alive = int((spread > 0).sum())
+        some = spread > _FLAT * spread.amax()
+        alive = int(some.sum())
         if self.rank == "weak":
-            spread = torch.where(spread > 0, -spread, -torch.inf)
+            spread = torch.where(some, -spread, -torch.inf)
         return tuple(sorted(spread.topk(min(self.count, alive)).indices.tolist()))
 
 

@@ -327,3 +327,101 @@ def test_recipes_name_the_canvas_only_if_it_is_not_the_one_that_there_always_was
     assert len({each.hash for each in made.values()}) == 3
     for each in made.values():
         assert recipes.from_json(each.to_json(), "it") == each
+
+
+def window(height, width):
+    """A mask of a frame's inside, with one soft column at its left: a share of 0 around it."""
+    where = torch.zeros(1, 1, height, width, dtype=torch.float64)
+    where[..., height // 4 : -height // 4, width // 4 : -width // 4] = 1
+    where[..., height // 4 : -height // 4, width // 4] = 0.5
+    return where
+
+
+def dreamed_in_part(kind, where, together=False):
+    canvas = start(kind, soft_photo(*where.shape[2:]), together=together, where=where)
+    for seed in range(3):
+        canvas.ascend(photo(*where.shape[2:], seed).double() - 0.5, 0.05)
+    return canvas
+
+
+def outside_is_the_base(canvas):
+    outside = (canvas.where == 0).expand_as(canvas.base)
+    return torch.equal(canvas.pixels()[outside], canvas.base[outside])
+
+
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_may_not_change_stays_the_photo_to_the_bit(kind, together):
+    canvas = dreamed_in_part(kind, window(32, 40), together)
+    larger, smaller = soft_photo(63, 81, seed=1), soft_photo(20, 26, seed=1)
+    canvas.settle(0.3)
+    for each in (
+        canvas,
+        canvas.scaled(3.0),
+        canvas.onto(larger, window(63, 81)),
+        canvas.onto(smaller, window(20, 26)),
+        canvas.onto(larger, window(63, 81)).scaled(0.5),
+    ):
+        assert outside_is_the_base(each)
+        inside = (each.where > 0).expand_as(each.base)
+        assert rms((each.pixels() - each.base)[inside]) > 0.01
+        assert each.together == together
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_part_moves_as_far_as_it_would_in_a_whole_picture(kind):
+    base, where = soft_photo(), window(32, 40).round()
+    inside = (where > 0).expand_as(base)
+    moved = []
+    for part in (None, where):
+        canvas = start(kind, base, where=part)
+        canvas.ascend(photo(seed=5, height=32, width=40).double() - 0.5, 0.01)
+        moved.append(rms((canvas.pixels() - base)[inside]))
+    assert moved[1] == pytest.approx(moved[0], rel=0.1)
+    assert moved[1] == pytest.approx(0.01, rel=0.2)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_where_half_of_a_change_is_wanted_half_of_it_shows(kind):
+    made = []
+    for share in (1.0, 0.5):
+        where = torch.full((1, 1, 32, 40), share, dtype=torch.float64)
+        canvas = start(kind, soft_photo(), where=where)
+        canvas.ascend(photo(32, 40, seed=5).double() - 0.5, 1e-3)
+        made.append(canvas.pixels() - canvas.base)
+    torch.testing.assert_close(made[1], made[0] / 2, rtol=0.02, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_if_all_may_change_it_is_as_if_nothing_was_said(kind):
+    made = [
+        dreamed_in_part(kind, torch.ones(1, 1, 32, 40, dtype=torch.float64)),
+        start(kind, soft_photo()),
+    ]
+    for seed in range(3):
+        made[1].ascend(photo(32, 40, seed).double() - 0.5, 0.05)
+    for each in made:
+        each.settle(0.2)
+    torch.testing.assert_close(made[0].pixels(), made[1].pixels(), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_if_nothing_may_change_nothing_does(kind):
+    canvas = dreamed_in_part(kind, torch.zeros(1, 1, 32, 40, dtype=torch.float64))
+    canvas.settle(0.2)
+    assert torch.equal(canvas.pixels(), canvas.base)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_canvas_is_scaled_by_its_change(kind):
+    canvas = start(kind, soft_photo())
+    canvas.ascend(photo(32, 40, seed=5).double() - 0.5, 1e-3)
+    before = canvas.pixels()
+    change = rms(before - canvas.base)
+    for factor in (0.25, 0.5, 2.0):
+        made = canvas.scaled(factor)
+        assert type(made) is type(canvas)
+        assert rms(made.pixels() - made.base) == pytest.approx(factor * change, rel=0.02)
+    assert torch.equal(canvas.scaled(1.0).pixels(), before)
+    assert torch.equal(canvas.scaled(0.0).pixels(), canvas.base)
+    assert torch.equal(canvas.pixels(), before)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from dreamer.core.objectives import Objective, Term
+from dreamer.core.objectives import Objective, Pick, Term
 
 ACTIVATIONS = {
     "a": torch.arange(24.0).view(1, 2, 3, 4),
@@ -110,3 +110,84 @@ def test_a_caricature_is_the_dot_product_with_the_photo_times_the_cosine(power, 
 def test_the_photos_that_are_needed_are_named_once():
     terms = (Term("a", like="cat"), Term("b", like="dog"), Term("b", like="cat"), Term("a"))
     assert Objective(terms).likes == ("cat", "dog")
+
+
+def varied(*spreads):
+    """Answers `(1, C, 4, 4)` of channels that vary by so much about a mean of 3."""
+    waves = torch.tensor([1.0, -1.0]).repeat(8).view(1, 1, 4, 4)
+    return 3 + torch.tensor(spreads).view(1, -1, 1, 1) * waves
+
+
+SPREADS = varied(0.5, 0.0, 4.0, 0.25, 0.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("rank", "count", "expected"),
+    [
+        ("strong", 1, (2,)),
+        ("strong", 3, (0, 2, 5)),
+        ("weak", 1, (3,)),
+        ("weak", 2, (0, 3)),
+        ("weak", 9, (0, 2, 3, 5)),
+        ("strong", 9, (0, 2, 3, 5)),
+    ],
+)
+def test_channels_are_picked_by_how_far_they_vary_and_dead_ones_never(rank, count, expected):
+    assert Pick(rank, count).of(SPREADS) == expected
+    assert Pick(rank, count).of(torch.cat([SPREADS, SPREADS])) == expected
+
+
+@pytest.mark.parametrize("size", [(4, 4), (9, 11), (30, 37)], ids=str)
+@pytest.mark.parametrize("level", [0.0, 0.1, 7.7, -123.456])
+def test_a_channel_that_has_one_value_is_dead_whatever_the_value(size, level):
+    values = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
+    values[:, 1] = level
+    assert Pick("weak", 3).of(values) == (0, 2)
+
+
+@pytest.mark.parametrize("anew", [False, True])
+@pytest.mark.parametrize("rank", ["strong", "weak"])
+def test_with_nothing_to_pick_there_is_a_score_that_nothing_moves(rank, anew):
+    values = torch.full((2, 5, 3, 4), 1.5, requires_grad=True)
+    objective = Objective((Term("a", pick=Pick(rank, 2, anew)),))
+    assert Pick(rank, 2).of(values) == ()
+    for each in (objective, objective.picked({"a": values})):
+        score = each({"a": values})
+        assert score == 0
+        (slope,) = torch.autograd.grad(score, values)
+        assert not slope.any()
+
+
+def test_channels_are_worth_the_mean_of_their_squares():
+    term = Term("a", channels=(0, 3, 4))
+    np.testing.assert_allclose(each(term, MAPS), (MAPS[:, [0, 3, 4]] ** 2).mean((1, 2, 3)))
+    every = Term("a", channels=tuple(range(5)))
+    np.testing.assert_allclose(each(every, MAPS), each(Term("a"), MAPS))
+    assert each(Term("a", channels=(2,)), MAPS[:1]) == pytest.approx((MAPS[0, 2] ** 2).mean())
+
+
+def test_what_is_picked_is_worth_as_much_as_the_same_channels_listed():
+    found = Term("a", pick=Pick("strong", 2)).each({"a": SPREADS})
+    assert torch.equal(found, Term("a", channels=(2, 5)).each({"a": SPREADS}))
+
+
+def test_channels_are_picked_once_by_the_photo_or_anew_by_each_picture():
+    photo, later = {"a": varied(1.0, 2.0, 3.0)}, {"a": varied(3.0, 2.0, 1.0)}
+    once, anew = (Objective((Term("a", pick=Pick("strong", 1, how)),)) for how in (False, True))
+    assert (once.picky, anew.picky) == (True, False)
+    settled = once.picked(photo)
+    assert not settled.picky
+    assert settled.terms[0].channels == (2,)
+    assert settled(later) == later["a"][:, 2].square().mean()
+    assert anew.picked(photo) == anew
+    assert anew(later) == later["a"][:, 0].square().mean()
+
+
+def test_only_terms_with_a_pick_are_touched_by_it():
+    pick = 0.5 * Objective((Term("a", pick=Pick("weak", 1), label="weak"),))
+    total = A + pick - B
+    settled = total.picked({"a": varied(1.0, 2.0, 3.0)})
+    assert settled.terms[::2] == total.terms[::2]
+    assert settled.terms[1].channels == (0,)
+    assert str(settled) == str(total) == "a + 0.5*weak - b:2"
+    assert (A - B).picked({}) == A - B
