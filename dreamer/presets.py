@@ -128,7 +128,9 @@ def merge(preset: Preset, overrides: Mapping[str, object]) -> Preset:
     problems = []
     for complaint in checked:
         path = ".".join(complaint.path)
-        problems.append(f"{flags.get(path) or path}: {complaint.text}")
+        problems.append(
+            f"{flags.get(path) or flags.get(complaint.path[0]) or path}: {complaint.text}"
+        )
     raise PresetError(problems, f"Correct {_count(problems)}; --help shows what each can be.")
 
 
@@ -182,12 +184,18 @@ def _place(problem: str) -> tuple[str, int]:
 
 
 def _over(values: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
-    """Put settings over others; a new target does away with those for single networks."""
+    """Put settings over others.
+
+    A new target does away with those for single networks, new regions with all others, and a step
+    of another size with the change that steps are brought to.
+    """
     merged = {k: v for k, v in base.items() if k != "targets" or "target" not in values}
     for key, value in values.items():
         below = merged.get(key)
-        if isinstance(value, dict) and isinstance(below, dict):
+        if isinstance(value, dict) and isinstance(below, dict) and key != "regions":
             merged[key] = {**below, **value}
+            if key == "ascent" and "step_size" in value and "change" not in value:
+                merged[key]["change"] = 0.0
         else:
             merged[key] = value
     return merged

@@ -22,15 +22,16 @@ from pydantic import (
     ValidationInfo,
     field_validator,
     model_serializer,
+    model_validator,
 )
 
 import dreamer
-from dreamer import targets
+from dreamer import mask_text, targets
 from dreamer.core import octaves
 from dreamer.errors import UsageError
-from dreamer.networks.rows import Row
+from dreamer.networks.rows import LEVELS, Row
 from dreamer.settings import Settings
-from dreamer.target_files import Files, Like
+from dreamer.target_files import Files, Like, apart
 
 SCHEMA = 1
 # Raised whenever the same numbers make other pixels, so that old results are not taken for new.
@@ -78,8 +79,8 @@ class Origin(_Part):
 class TermRecord(_Part):
     """One resolved term of the target: see `dreamer.targets.Resolved`.
 
-    What most terms do not have, a direction and a photo, is not written for those. A photo's path
-    never is: it travels with the recipe in memory, and to other processes.
+    What most terms do not have, such as a direction or a photo, is not written for those. A photo's
+    path never is: it travels with the recipe in memory, and to other processes.
     """
 
     weight: float
@@ -89,6 +90,10 @@ class TermRecord(_Part):
     label: str
     direction: tuple[tuple[Annotated[int, Field(ge=0)], float], ...] = ()
     like: Like | None = None
+    choice: str = ""
+    guide: Like | None = None
+    by: Literal["best", "means", "style", ""] = ""
+    region: Annotated[int, Field(ge=0)] | None = None
 
     @field_validator("direction")
     @classmethod
@@ -100,26 +105,44 @@ class TermRecord(_Part):
             raise ValueError("should name channels in their order, with shares that are not zero")
         return direction
 
-    @field_validator("like")
+    @field_validator("choice")
+    @classmethod
+    def _is_a_choice(cls, choice: str) -> str:
+        if choice and targets.choice(choice) is None:
+            raise ValueError("should say which channels")
+        return choice
+
+    @field_validator("like", "guide")
     @classmethod
     def _is_known(cls, like: Like | None, info: ValidationInfo) -> Like | None:
-        if like is None:
-            return None
-        if not re.fullmatch(r"[0-9a-f]{64}", like.sha256):
-            raise ValueError("should have a SHA-256")
-        # A file may be anybody's: it does not say which of the user's files are read.
-        return replace(like, path="") if info.mode == "json" else like
+        return None if like is None else _known(like, info)
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_set(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         values: dict[str, Any] = handler(self)
-        if not self.direction:
-            values.pop("direction", None)
-        if self.like is None:
-            values.pop("like", None)
-        else:
-            values["like"] = {"name": self.like.name, "sha256": self.like.sha256}
+        for name in ("direction", "like", "choice", "guide", "by", "region"):
+            if getattr(self, name) in ((), None, ""):
+                values.pop(name, None)
+        for name in ("like", "guide"):
+            if name in values:
+                values[name] = _told(getattr(self, name))
         return values
+
+    @property
+    def merely(self) -> TermRecord:
+        """What it is of, whatever its weight and however it is shown."""
+        return self.model_copy(update={"weight": 1.0, "label": ""})
+
+
+def _known(like: Like, info: ValidationInfo) -> Like:
+    """Check what a recipe says of a file; a file may be anybody's: it does not say what is read."""
+    if not re.fullmatch(r"[0-9a-f]{64}", like.sha256):
+        raise ValueError("should have a SHA-256")
+    return replace(like, path="") if info.mode == "json" else like
+
+
+def _told(like: Like) -> dict[str, str]:
+    return {"name": like.name, "sha256": like.sha256}
 
 
 class Recipe(_Part):
@@ -142,6 +165,7 @@ class Recipe(_Part):
         threads: how many threads the network computes with; its last bits depend on it.
         device: the kind of device.
         partial: whether it was stopped before its end.
+        files: the pictures that its masks and colours are from.
     """
 
     version: int = Field(default=SCHEMA, alias="schema")
@@ -160,11 +184,61 @@ class Recipe(_Part):
     threads: int = Field(ge=1, le=MOST_THREADS)
     device: str
     partial: bool = False
+    files: tuple[Like, ...] = ()
+
+    @field_validator("files")
+    @classmethod
+    def _are_known(cls, files: tuple[Like, ...], info: ValidationInfo) -> tuple[Like, ...]:
+        return tuple(_known(each, info) for each in files)
+
+    @model_validator(mode="after")
+    def _has_its_regions(self) -> Recipe:
+        regions = {term.region for term in self.terms}
+        wanted: set[int | None] = set(range(len(self.settings.regions)))
+        wanted = wanted or {None}
+        if not regions <= wanted:
+            raise ValueError("has terms of regions that it does not have")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_set(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        values["files"] = [_told(each) for each in self.files]
+        if not self.files:
+            del values["files"]
+        return values
 
     @property
     def target(self) -> str:
-        """The target as text, with detail levels resolved to layers."""
-        return targets.describe(targets.Resolved(**dict(term)) for term in self.terms)
+        """The target as text, with detail levels resolved to layers; those of regions in turn."""
+        told = [
+            targets.describe(targets.Resolved(**dict(term)) for term in terms)
+            for terms in self.by_region
+        ]
+        if not self.settings.regions:
+            return told[0]
+        masks = self.settings.regions
+        return "; ".join(f"{mask}: {text}" for mask, text in zip(masks, told, strict=True))
+
+    @property
+    def by_region(self) -> tuple[tuple[TermRecord, ...], ...]:
+        """The terms of each region in turn; of all of the picture if there are none."""
+        indices = range(len(self.settings.regions)) or (None,)
+        return tuple(tuple(t for t in self.terms if t.region == index) for index in indices)
+
+    @property
+    def pictures(self) -> tuple[Like, ...]:
+        """The pictures beside the photo that it needs, each once."""
+        named = [each for term in self.terms for each in (term.like, term.guide) if each]
+        return tuple(dict.fromkeys([*named, *self.files]))
+
+    def file(self, name: str) -> Like:
+        """Return a file of the masks or colours by its name.
+
+        Raises:
+            KeyError: it is not one of them.
+        """
+        return {each.name: each for each in self.files}[name]
 
     @property
     def work(self) -> int:
@@ -242,8 +316,14 @@ def differences(old: Recipe, new: Recipe) -> list[str]:
     if old.hash == new.hash:
         return []
     changed = [said for key, said in _CHOSEN.items() if getattr(old, key) != getattr(new, key)]
-    if old.settings.target == new.settings.target and _of_files(old) != _of_files(new):
+    same = (old.settings.target, old.settings.regions) == (
+        new.settings.target,
+        new.settings.regions,
+    )
+    if same and _of_files(old) != _of_files(new):
         changed.append("what is in the files that the target names")
+    if old.settings.files == new.settings.files and old.files != new.files:
+        changed.append("what is in the files of masks and colours")
     before, after = (_flat(recipe.settings.model_dump()) for recipe in (old, new))
     for path in sorted(before.keys() | after.keys()):
         if path != "description" and before.get(path) != after.get(path):
@@ -253,7 +333,8 @@ def differences(old: Recipe, new: Recipe) -> list[str]:
 
 def _of_files(recipe: Recipe) -> list[tuple[object, ...]]:
     """Return what the target's files hold."""
-    return [(term.direction, term.like) for term in recipe.terms if term.direction or term.like]
+    found = [(term.direction, term.like, term.guide) for term in recipe.terms]
+    return [each for each in found if any(each)]
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -310,7 +391,8 @@ def resolve(
         InputError: the picture is smaller than the network takes; or a file that the target names.
     """
     row.check_size(*size, f"'{origin.name or origin.start}'")
-    terms = targets.resolve(targets.parse(settings.target_on(row.name)), row, files)
+    files = Files() if files is None else files
+    terms = terms_on(settings, row, files)
     check_neurons(terms, row, size)
     sizes = octaves.plan(
         size,
@@ -332,20 +414,86 @@ def resolve(
         seed=choice.seed,
         threads=choice.threads,
         device=choice.device,
+        files=tuple(files.photo(path) for path in settings.files),
     )
 
 
+def terms_on(settings: Settings, row: Row, files: Files) -> tuple[targets.Resolved, ...]:
+    """Resolve the targets of settings on a network, those of regions in turn, and check the rest.
+
+    Args:
+        settings: a preset with the flags over it.
+        row: the network's row.
+        files: what was read of the files that they name; filled with what is read now.
+
+    Raises:
+        UsageError: a target, a region or a layer that the network or picture does not have.
+        InputError: a file that is named.
+    """
+    texts = settings.targets_on(row.name)
+    apart(
+        [
+            *settings.files,
+            *(path for t in texts.values() for path in targets.paths(targets.parse(t))),
+        ]
+    )
+    if any(mask.kind == "rest" for mask in settings.masks[: bool(settings.mask.where)]):
+        raise UsageError(
+            "The mask 'rest' is what no region covers, and is itself no region.",
+            "Give it to --region: --region auto=parts --region rest=textures.",
+        )
+    likeness_layers(settings, row)
+    if settings.likeness.amount > 0 and settings.ascent.canvas == "maco":
+        raise UsageError(
+            "The maco canvas moves all of a photo's waves at once and cannot hold its likeness.",
+            "Choose --canvas pixel or fourier, or leave --likeness out.",
+        )
+    found = []
+    for index, text in enumerate(texts.values()):
+        region = index if settings.regions else None
+        terms = targets.resolve(targets.parse(text), row, files)
+        found += [replace(term, region=region) for term in terms]
+    for path in settings.files:
+        files.photo(path)
+    return tuple(found)
+
+
+def likeness_layers(settings: Settings, row: Row) -> tuple[str, ...]:
+    """Return the layers in which the photo is held.
+
+    Raises:
+        UsageError: the network has no such layer, or it sees the picture as one.
+    """
+    name = settings.likeness.layer
+    names = row.level(name) if name in LEVELS else (row.layer(name).name,)
+    kept = tuple(name for name in names if row.layer(name).stride)
+    if not kept:
+        raise UsageError(
+            f"The likeness cannot be held in '{name}' of {row.name}: it sees the picture as one.",
+            f"Name an earlier layer: {row.listing} shows them.",
+        )
+    return kept
+
+
 def _without_folders(settings: Settings) -> Settings:
-    """Return settings of which the targets name their files without folders."""
+    """Return settings that name their files without folders."""
 
     def named(text: str) -> str:
         target = targets.parse(text)
-        return str(targets.without_folders(target)) if targets.names_files(target) else text
+        return str(targets.without_folders(target)) if targets.paths(target) else text
 
+    def mask(text: str) -> str:
+        return str(mask_text.without_folder(mask_text.parse(text))) if text else ""
+
+    regions = {mask(text): named(target) for text, target in settings.regions.items()}
+    colour = {"mode": str(settings.colours.without_folder)}
     return settings.model_copy(
         update={
             "target": named(settings.target),
             "targets": {network: named(text) for network, text in settings.targets.items()},
+            "regions": regions,
+            "mask": settings.mask.model_copy(update={"where": mask(settings.mask.where)}),
+            "colour": settings.colour.model_copy(update=colour),
         }
     )
 

@@ -10,7 +10,7 @@ Importing this module imports pydantic; `dreamer.presets` does so only when a pr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
@@ -25,7 +25,7 @@ from pydantic import (
     model_serializer,
 )
 
-from dreamer import errors, targets
+from dreamer import colour_text, errors, mask_text, targets
 from dreamer.networks import rows
 from dreamer.preset_files import FILE_KEYS, shorten
 from dreamer.target_files import Unread
@@ -48,8 +48,34 @@ def _one_line(text: str) -> str:
     return text
 
 
+def _canonical(parse: Callable[[str], object]) -> Callable[[str], str]:
+    """Return a validator that writes what can be parsed in its own spelling; "" stays."""
+
+    def canonical(text: str) -> str:
+        try:
+            return str(parse(text)) if text else ""
+        except errors.UsageError as error:
+            raise ValueError(f"{error.message} {error.advice}") from error
+
+    return canonical
+
+
+def _kept(text: str) -> str:
+    return ",".join(mask_text.parse_keep(text))
+
+
 TargetText = Annotated[str, AfterValidator(_canonical_target)]
+MaskText = Annotated[str, AfterValidator(_canonical(mask_text.parse))]
+KeepText = Annotated[str, AfterValidator(_canonical(_kept))]
+ColourText = Annotated[str, AfterValidator(_canonical(colour_text.parse))]
 OneLine = Annotated[str, AfterValidator(_one_line)]
+
+
+def _drop(values: dict[str, Any], **usual: object) -> None:
+    """Take values out that are the usual ones."""
+    for name, value in usual.items():
+        if values.get(name) == value:
+            values.pop(name)
 
 
 class Section(BaseModel):
@@ -115,8 +141,14 @@ class Ascent(Section):
         default=1.0,
         ge=0.0,
         le=10.0,
-        description="Multiplies the step size: 0 is the photo, 1 the preset as it is.",
+        description="Multiplies the change and the step size: 0 is the photo, 1 the preset.",
         json_schema_extra={"flag": "--strength"},
+    )
+    change: float = Field(
+        default=0.0,
+        ge=0.0,
+        le=0.5,
+        description="Size of the whole change (RMS, 1 is black to white); 0: as steps bring it.",
     )
     decay: float = Field(
         default=0.0,
@@ -135,10 +167,10 @@ class Ascent(Section):
     def _as_before(
         self, handler: SerializerFunctionWrapHandler, info: SerializationInfo
     ) -> dict[str, Any]:
-        """Leave the canvas that there always was out of recipes: they keep their hashes."""
+        """Leave what there always was out of recipes: they keep their hashes."""
         values: dict[str, Any] = handler(self)
-        if info.mode == "json" and self.canvas == "pixel":
-            values.pop("canvas", None)
+        if info.mode == "json":
+            _drop(values, canvas="pixel", change=0.0)
         return values
 
 
@@ -192,16 +224,67 @@ class Gradient(Section):
 class Colour(Section):
     """What may happen to the photo's colours."""
 
-    mode: Literal["free", "keep", "luma"] = Field(
+    mode: ColourText = Field(
         default="free",
-        description="free: colours dream too; keep: near the photo's; luma: only light changes.",
-        json_schema_extra={"flag": "--color"},
+        description="free: colours dream too; keep: near the photo's; luma: only light changes; "
+        "match:FILE, palette:FILE: those of another picture, as it has them or its main ones.",
+        json_schema_extra={"flag": "--color", "choices": list(colour_text.CHOICES)},
+    )
+    when: Literal["after", "before"] = Field(
+        default="after",
+        description="When the colours become another picture's: after the dream, or before it.",
+        json_schema_extra={"flag": "--color-when"},
     )
     hold: float = Field(
         default=0.03,
         ge=0.0,
         le=1.0,
         description="Share of the drift in broad light and colour that each step takes back.",
+    )
+
+
+class Mask(Section):
+    """Where the dream may change the photo; elsewhere it stays as it is, to the byte."""
+
+    where: MaskText = Field(
+        default="",
+        description="A mask: a picture file (white dreams), alpha, auto or ellipse:X,Y,RX,RY; "
+        "empty: everywhere.",
+        json_schema_extra={"flag": "--mask"},
+    )
+    feather: float = Field(
+        default=0.015,
+        ge=0.0,
+        le=0.5,
+        description="How soft the edge of masks is, inwards, as a share of the longer side.",
+        json_schema_extra={"flag": "--mask-feather"},
+    )
+    invert: bool = Field(
+        default=False,
+        description="Whether the dream goes where the mask is not.",
+        json_schema_extra={"flag": "--mask-invert"},
+    )
+    keep: KeepText = Field(
+        default="",
+        description="What is left more or less as it is: faces, edges, dark, light, with commas.",
+        json_schema_extra={"flag": "--keep"},
+    )
+
+
+class Likeness(Section):
+    """What of the photo is held while the target rises."""
+
+    amount: float = Field(
+        default=0.0,
+        ge=0.0,
+        le=1.0,
+        description="How strongly the photo is held in an early layer, so that it stays itself.",
+        json_schema_extra={"flag": "--likeness"},
+    )
+    layer: str = Field(
+        default="textures",
+        pattern=r"^[\w.-]{1,80}$",
+        description="The layer, or the detail level, in which it is held.",
     )
 
 
@@ -238,6 +321,45 @@ class Settings(Section):
     gradient: Gradient = Field(default_factory=Gradient, description="The gradient's shape.")
     colour: Colour = Field(default_factory=Colour, description="The photo's colours.")
     mix: Mix = Field(default_factory=Mix, description="The photo in the result.")
+    mask: Mask = Field(default_factory=Mask, description="Where it may change.")
+    regions: dict[MaskText, TargetText] = Field(
+        default_factory=dict,
+        description="Targets for parts of the picture, by their masks; the rest stays as it is.",
+        json_schema_extra={"flag": "--region"},
+    )
+    likeness: Likeness = Field(default_factory=Likeness, description="What of it is held.")
+
+    @model_serializer(mode="wrap")
+    def _as_before(
+        self, handler: SerializerFunctionWrapHandler, info: SerializationInfo
+    ) -> dict[str, Any]:
+        """Leave what there always was out of recipes: they keep their hashes."""
+        values: dict[str, Any] = handler(self)
+        if info.mode == "json":
+            usual = {"mask": Mask().model_dump(), "likeness": Likeness().model_dump()}
+            _drop(values, regions={}, **usual)
+            _drop(values["colour"], when="after")
+        return values
+
+    def targets_on(self, network: str) -> dict[str, str]:
+        """Return the targets for the network of this name by their regions; "" is everywhere."""
+        return dict(self.regions) or {"": self.target_on(network)}
+
+    @property
+    def colours(self) -> colour_text.Colour:
+        """What may happen to the photo's colours."""
+        return colour_text.parse(self.colour.mode)
+
+    @property
+    def masks(self) -> tuple[mask_text.Mask, ...]:
+        """The masks that it names: that of all, then those of the regions."""
+        return tuple(mask_text.parse(text) for text in (self.mask.where, *self.regions) if text)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The paths of the pictures that masks and colours are from, each once."""
+        paths = [*(mask.path for mask in self.masks), self.colours.path]
+        return tuple(dict.fromkeys(path for path in paths if path))
 
     def target_on(self, network: str) -> str:
         """Return the target for the network of this name."""
@@ -331,9 +453,15 @@ def _setting(path: str, field: FieldInfo) -> Setting:
         default=None if field.is_required() else field.get_default(call_default_factory=True),
         minimum=_limit(field, "ge"),
         maximum=_limit(field, "le"),
-        choices=get_args(field.annotation) if literal else (),
+        choices=get_args(field.annotation) if literal else _offered(extra),
         description=field.description or "",
     )
+
+
+def _offered(extra: object) -> tuple[str, ...]:
+    """Return the choices of a text that has some of its own."""
+    offered = extra.get("choices", ()) if isinstance(extra, dict) else ()
+    return tuple(offered)
 
 
 def _limit(field: FieldInfo, name: str) -> float | None:

@@ -1,6 +1,6 @@
-"""The files that a target names: photos of caricatures, and directions among channels.
+"""The files that a look names: the pictures of caricatures, guides, masks and colours; directions.
 
-They are read when a target is resolved, each once, and what was found travels on with `Files`: to
+They are read when it is resolved, each once, and what was found travels on with `Files`: to
 the pictures of a batch or a film, and to other processes. Imports neither torch nor NumPy before a
 file needs it.
 """
@@ -13,7 +13,7 @@ import os
 import re
 import tokenize
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +33,7 @@ _LISTS = "A direction is a list of plain numbers: NumPy's .npy, a .txt, or a .js
 
 @dataclass(frozen=True)
 class Like:
-    """A photo that a caricature is of: known by its content.
+    """A picture that a look names, such as one that a caricature is of: known by its content.
 
     Attributes:
         name: the file's name, without its folder.
@@ -49,10 +49,10 @@ class Like:
 
 @dataclass
 class Files:
-    """What the files that targets name hold; each is read when it is first asked for.
+    """What the files that a look names hold; each is read when it is first asked for.
 
     Attributes:
-        photos: those that are known, by the path in the target.
+        photos: the pictures that are known, by the path in the target or setting.
         vectors: the numbers in those that are known, by the path in the target.
     """
 
@@ -115,6 +115,21 @@ class Unread(Files):
 def file_name(path: str) -> str:
     """Return a file's name without its folder, as text that can be written down."""
     return files.text(os.path.basename(path))
+
+
+def apart(paths: Iterable[str]) -> None:
+    """Refuse files in different folders that have one name: `UsageError`.
+
+    Recipes know files by their names.
+    """
+    seen: dict[str, str] = {}
+    for path in paths:
+        other = seen.setdefault(file_name(path), path)
+        if os.path.abspath(other) != os.path.abspath(path):
+            raise UsageError(
+                f"'{files.shown(other)}' and '{files.shown(path)}' have one name.",
+                "Rename one of them: a recipe knows files by their names.",
+            )
 
 
 def _vector(path: str) -> tuple[float, ...]:

@@ -7,12 +7,24 @@ One grammar for flags, presets and Python:
     subject = level                              parts            a detail level
             | layer                              block8           mean of squared activations
             | layer ":" channel                  block8:37        one channel
+            | layer ":" channel { "," channel }  block8:3,17,40   some of its channels
+            | layer ":all-" channel { "," channel }   block8:all-12   all but those
+            | (layer | level) ":" rank           parts:strong5    what the photo shows the most of
             | layer ":" channel "@" y "," x      block8:37@4,5    one neuron, from the top left
             | layer ":[" share { "," share } "]" block8:[37, -0.5*12]   a direction among channels
             | "direction:" path "@" layer        direction:smile.npy@block8   one from a file
-            | "like:" path "@" (layer | level)   like:photo.jpg@parts   a caricature of a photo
+            | "like:" path "@" place             like:photo.jpg@parts   a caricature of a photo
+            | "guide:" path "@" place [":means"] guide:photo.jpg@parts   towards another picture
+            | "style:" path "@" place            style:painting.jpg@textures   how it is painted
             | "class:" (name | index)            class:zebra, class:340, class:"tiger cat"
+    place   = layer | level
+    rank    = ("strong" | "weak") count ["@step"]   the channels with the most, or least, to say
     share   = [sign] [number "*"] channel        each channel once
+
+A rank is of the channels of a layer, of each layer of a level, by how far they vary over the photo:
+found once for a picture, or at each step. A guide draws every place to the most similar place of
+the other picture, or with ":means" the means of the channels to those of it. A style is of the
+levels up to the one it names.
 
 Spaces around signs and "*" are optional. Layer and class names may hold dashes: a dash between two
 letters or digits belongs to the name, unless a number and "*" follow it. So `block1-0` is a name,
@@ -25,31 +37,30 @@ A path with spaces, "@" or "'" stands in quotes: like:"my photo.jpg"@block8. It 
 folder one is in.
 
 `parse` needs no network and reads no file. `resolve` looks the names up in the row of one network,
-reads the files, and gives the weighted sum of layers, channels, neurons, directions and caricatures
-that an objective is built from.
+reads the files, and gives the weighted sum of terms that an objective is built from.
 """
 
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from dreamer import errors
-from dreamer.media.files import shown
 from dreamer.networks import imagenet
 from dreamer.networks.rows import LEVELS, LOGITS
-from dreamer.target_files import Files, Like, file_name
+from dreamer.target_files import Files, Like, apart, file_name
 
 if TYPE_CHECKING:
     from dreamer.networks.rows import Layer, Row
 
 KINDS = (
-    f"{', '.join(LEVELS)}, LAYER, LAYER:37 (a channel), LAYER:37@4,5 (a neuron), LAYER:[37, -2*12] "
-    "or direction:FILE@LAYER (a direction), like:PHOTO@LAYER (a caricature), class:NAME"
+    f"{', '.join(LEVELS)}, LAYER, LAYER:37 (a channel), LAYER:3,17 (channels), LAYER:strong5 (what "
+    "the photo shows most), LAYER:37@4,5 (a neuron), LAYER:[37, -2*12] or direction:FILE@LAYER "
+    "(a direction), like:PHOTO@LAYER (a caricature), guide:PHOTO@LAYER (towards a picture), "
+    "style:PHOTO@LEVEL (how it is painted), class:NAME"
 )
 
 LONGEST = 2000  # characters of a target
@@ -62,11 +73,15 @@ _NAME = r"\w(?:[\w.]|-(?=\w))*"
 _CLASS = r"class:(?:\"(?P<quoted>[^\"]*)\"|(?P<bare>\w(?:[\w.']|-(?=\w))*))"
 _BARE_PATH = r"[^\s@\"'\x00-\x1f\x7f]+"
 _PATH = rf"(?:\"(?P<quoted_path>[^\"\x00-\x1f\x7f]+)\"|(?P<bare_path>{_BARE_PATH}))"
-_FILE = rf"(?P<kind>like|direction):{_PATH}@(?P<place>{_NAME})"
+_FILE = rf"(?P<kind>like|direction|guide|style):{_PATH}@(?P<place>{_NAME})(?::(?P<form>means))?"
 _SHARE = rf"\s*[+-]?\s*(?:{_NUMBER}\s*\*\s*)?\d{{1,9}}\s*"
 _DIRECTION = rf"\[(?P<shares>{_SHARE}(?:,{_SHARE})*)\]"
 _CHANNEL = r"(?P<channel>\d{1,9})(?:@(?P<y>\d{1,9}),\s*(?P<x>\d{1,9}))?"
-_LAYER = rf"(?P<name>{_NAME})(?::(?:{_DIRECTION}|{_CHANNEL}))?"
+_LIST = r"\d{1,9}(?:\s*,\s*\d{1,9})*"
+_SOME = rf"(?P<but>all\s*-\s*)?(?P<channels>{_LIST})"
+_RANK = r"(?P<rank>strong|weak)(?P<count>\d{1,9})(?P<anew>@step)?"
+_END = r"(?=\s*(?:[+-]|$))"
+_LAYER = rf"(?P<name>{_NAME})(?::(?:{_DIRECTION}|{_RANK}|{_CHANNEL}{_END}|{_SOME}))?"
 _FLAGS = re.ASCII | re.IGNORECASE
 _TERM = re.compile(rf"{_SIGNS}{_WEIGHT}(?:{_CLASS}|{_FILE}|{_LAYER})\s*(?=[+-]|$)", _FLAGS)
 _ONE_SHARE = re.compile(rf"\s*(?P<sign>[+-])?\s*{_WEIGHT}(?P<channel>\d+)\s*", _FLAGS)
@@ -83,12 +98,22 @@ _HINTS = (
         "from a file direction:numbers.npy@block8.",
     ),
     (
+        re.compile(r"(?:guide|style):", _FLAGS),
+        'A guide is written guide:photo.jpg@parts, guide:"my photo.jpg"@block8 or '
+        "guide:photo.jpg@block8:means, a style style:painting.jpg@textures.",
+    ),
+    (
+        re.compile(rf"{_NAME}:(?:all|strong|weak)", _FLAGS),
+        "Channels are chosen as block8:strong5, block8:weak5@step or block8:all-12,40.",
+    ),
+    (
         re.compile(rf"{_NAME}:\s*\[", _FLAGS),
         "A direction is written block8:[37, -0.5*12]: channels, with weights or without.",
     ),
     (
         re.compile(rf"{_NAME}:\d", _FLAGS),
-        "A channel is written block8:37 and a neuron block8:37@4,5 (row 4, column 5).",
+        "A channel is written block8:37, some channels block8:3,17,40, and a neuron block8:37@4,5 "
+        "(row 4, column 5).",
     ),
     (
         re.compile(r"[^+*]*\*"),
@@ -99,41 +124,88 @@ _KIND = re.compile(rf"(?P<kind>{_NAME}):", _FLAGS)
 
 
 @dataclass(frozen=True)
+class Choice:
+    """Which channels of a layer, in so many words.
+
+    Attributes:
+        rank: "strong" or "weak": those that have the most or the least to say about the photo; ""
+            for those that are named.
+        count: how many, with a rank.
+        anew: whether they are ranked at each step, not once for a picture.
+        channels: those that are named, by their numbers.
+        but: whether it is all others that are meant.
+    """
+
+    rank: Literal["strong", "weak", ""] = ""
+    count: int = 0
+    anew: bool = False
+    channels: tuple[int, ...] = ()
+    but: bool = False
+
+    def __str__(self) -> str:
+        if self.rank:
+            return f"{self.rank}{self.count}{'@step' if self.anew else ''}"
+        return f"{'all-' if self.but else ''}{','.join(map(str, self.channels))}"
+
+    def among(self, count: int) -> tuple[int, ...]:
+        """Return those that are named, or the others, of `count` channels."""
+        if not self.but:
+            return self.channels
+        return tuple(channel for channel in range(count) if channel not in self.channels)
+
+
+def choice(text: str) -> Choice | None:
+    """Read a choice as `str` writes it; None if it is not one."""
+    match = re.fullmatch(rf"{_RANK}|{_SOME}", text, _FLAGS)
+    return None if match is None else _choice(match)
+
+
+@dataclass(frozen=True)
 class Term:
     """One weighted term of a target.
 
     Attributes:
         weight: from a millionth to a million, of either sign.
-        kind: "level", "layer" (a whole layer, a channel, a neuron or a direction), "direction" (one
-            from a file), "like" (a caricature) or "class".
+        kind: "level", "layer" (a whole layer, channels, a neuron or a direction), "direction" (one
+            from a file), "like" (a caricature), "guide", "style" or "class".
         name: the level's or layer's name, or the class's name in ImageNet's own spelling.
         channel: the channel of a layer, or the index 0..999 of a class.
         at: the neuron's (y, x) in the layer's map, counted from the top left.
         direction: channels of a layer with their shares, by their numbers.
-        path: of the file of a direction, or of a caricature's photo.
+        path: of the file of a direction, or of the picture of a caricature, guide or style.
+        choice: which channels of a layer, or of each layer of a level.
+        means: whether a guide is followed in the means of its channels.
 
     Raises:
         UsageError: the weight, or a share of a direction, is zero, too small or large to compute
-            with, or not a number; or a direction names a channel twice.
+            with, or not a number; a channel is named twice; or a rank is of no channel.
     """
 
     weight: float
-    kind: Literal["level", "layer", "direction", "like", "class"]
+    kind: Literal["level", "layer", "direction", "like", "guide", "style", "class"]
     name: str
     channel: int | None = None
     at: tuple[int, int] | None = None
     direction: tuple[tuple[int, float], ...] = ()
     path: str = ""
+    choice: Choice | None = None
+    means: bool = False
 
     def __post_init__(self) -> None:
         _check_weight(self.weight, self.label, "term")
         channels = [channel for channel, _ in self.direction]
-        for channel, share in self.direction:
-            _check_weight(share, f"channel {channel} of {self.name}", "channel")
+        channels += () if self.choice is None else self.choice.channels
+        for channel in channels:
             if channels.count(channel) > 1:
                 raise errors.UsageError(
                     f"'{self.label}' names channel {channel} twice.", "Name each channel once."
                 )
+        for channel, share in self.direction:
+            _check_weight(share, f"channel {channel} of {self.name}", "channel")
+        if self.choice is not None and self.choice.count == 0 and not self.choice.channels:
+            raise errors.UsageError(
+                f"'{self.label}' chooses no channel.", "Give a number from 1, as in block8:strong5."
+            )
 
     @property
     def label(self) -> str:
@@ -143,7 +215,9 @@ class Term:
         if self.path:
             bare = re.fullmatch(_BARE_PATH, self.path, _FLAGS)
             path = self.path if bare else f'"{self.path}"'
-            return f"{self.kind}:{path}@{self.name}"
+            return f"{self.kind}:{path}@{self.name}{':means' if self.means else ''}"
+        if self.choice is not None:
+            return f"{self.name}:{self.choice}"
         if self.direction:
             return f"{self.name}:[{_shares(self.direction)}]"
         return _layer_label(self.name, self.channel, self.at)
@@ -171,6 +245,10 @@ class Resolved:
         label: how to show it, such as "block8:37" or "class:zebra"; files without their folders.
         direction: the channels that are not zero, in their order, with their shares.
         like: the photo that it is a caricature of.
+        choice: which channels, as `Choice` writes it; "" for those that `channel` says.
+        guide: the picture to go towards.
+        by: how: "best" match, "means" or "style"; "" without a guide.
+        region: the index of the region that it is for; None for all of the picture.
     """
 
     weight: float
@@ -180,6 +258,10 @@ class Resolved:
     label: str
     direction: tuple[tuple[int, float], ...] = ()
     like: Like | None = None
+    choice: str = ""
+    guide: Like | None = None
+    by: Literal["best", "means", "style", ""] = ""
+    region: int | None = None
 
 
 def parse(text: str) -> Target:
@@ -253,20 +335,13 @@ def without_folders(target: Target) -> Target:
     Raises:
         UsageError: two files in different folders have one name.
     """
-    paths: dict[str, str] = {}
-    for term in target.terms:
-        path = paths.setdefault(file_name(term.path), term.path)
-        if os.path.abspath(path) != os.path.abspath(term.path):
-            raise errors.UsageError(
-                f"'{shown(path)}' and '{shown(term.path)}' have one name.",
-                "Rename one of them: a recipe knows files by their names.",
-            )
+    apart(paths(target))
     return Target(tuple(replace(term, path=file_name(term.path)) for term in target.terms))
 
 
-def names_files(target: Target) -> bool:
-    """Whether files are read when it is resolved."""
-    return any(term.path for term in target.terms)
+def paths(target: Target) -> tuple[str, ...]:
+    """Return the paths of the files that are read when it is resolved, each once."""
+    return tuple(dict.fromkeys(term.path for term in target.terms if term.path))
 
 
 def deepest(resolved: Iterable[Resolved], row: Row) -> Layer:
@@ -285,10 +360,7 @@ def _term(match: re.Match[str]) -> Term:
     negative = (match["sign"] == "-") != (match["own_sign"] == "-")
     weight = float(match["weight"] or 1) * (-1 if negative else 1)
     if match["kind"] is not None:
-        path = match["quoted_path"] or match["bare_path"]
-        if match["kind"].lower() == "like":
-            return Term(weight, "like", match["place"], path=path)
-        return Term(weight, "direction", match["place"], path=path)
+        return _file_term(match, weight)
     if match["name"] is None:
         quoted = match["quoted"]
         index = imagenet.index(match["bare"] if quoted is None else quoted)
@@ -296,13 +368,45 @@ def _term(match: re.Match[str]) -> Term:
     name, shares = match["name"], match["shares"]
     channel = None if match["channel"] is None else int(match["channel"])
     at = None if match["y"] is None else (int(match["y"]), int(match["x"]))
+    some = _choice(match)
     if name not in LEVELS:
-        return Term(weight, "layer", name, channel, at, _direction(shares) if shares else ())
+        direction = _direction(shares) if shares else ()
+        return Term(weight, "layer", name, channel, at, direction, choice=some)
     if channel is not None:
         raise _of_a_level(f"{name}:{channel}", "channel", name)
+    if some is not None and not some.rank:
+        raise _of_a_level(f"{name}:{some}", "channel", name)
     if shares:
         raise _of_a_level(f"{name}:[{shares}]", "direction", name)
-    return Term(weight, "level", name)
+    return Term(weight, "level", name, choice=some)
+
+
+def _file_term(match: re.Match[str], weight: float) -> Term:
+    """Build a term that names a file."""
+    kind, path = match["kind"].lower(), match["quoted_path"] or match["bare_path"]
+    place, means = match["place"], match["form"] is not None
+    if means and kind != "guide":
+        raise errors.UsageError(
+            f"'{kind}:{path}@{place}:means' asks for the means of a {kind}.",
+            "Only a guide has them: guide:photo.jpg@block8:means.",
+        )
+    for each in ("like", "guide", "style"):
+        if kind == each:
+            return Term(weight, each, place, path=path, means=means)
+    return Term(weight, "direction", place, path=path)
+
+
+def _choice(match: re.Match[str]) -> Choice | None:
+    """Read which channels are chosen."""
+    if match["rank"] is not None:
+        rank: Literal["strong", "weak"] = "weak"
+        if match["rank"].lower() == "strong":
+            rank = "strong"
+        return Choice(rank, int(match["count"]), match["anew"] is not None)
+    if match["channels"] is None:
+        return None
+    numbers = sorted(int(number) for number in match["channels"].split(","))
+    return Choice(channels=tuple(numbers), but=match["but"] is not None)
 
 
 def _of_a_level(label: str, what: str, level: str) -> errors.UsageError:
@@ -330,24 +434,75 @@ def _resolve_term(term: Term, row: Row, files: Files) -> Iterator[Resolved]:
         return
     if term.kind == "direction" and term.name in LEVELS:
         raise _of_a_level(term.label, "direction", term.name)
-    names = row.level(term.name) if term.name in LEVELS else (term.name,)
-    layers = [_layer(name, row) for name in names]
+    layers = [_layer(name, row) for name in _places(term, row)]
     for layer in layers:
-        for channel in (term.channel, *(channel for channel, _ in term.direction)):
-            if channel is not None and channel >= layer.channels:
-                raise errors.UsageError(
-                    f"Layer '{layer.name}' of {row.name} has no channel {channel}.",
-                    f"Its channels are 0 to {layer.channels - 1}.",
-                )
-    like = files.photo(term.path) if term.kind == "like" else None
+        _check_channels(term, layer, row)
+    photo = files.photo(term.path) if term.kind in ("like", "guide", "style") else None
     kind = "layer" if term.kind == "level" else term.kind
     for layer in layers:
         direction = term.direction
         if term.kind == "direction":
             direction = files.direction(term.path, layer)
         named = replace(term, kind=kind, name=layer.name, path=file_name(term.path))
-        weight = term.weight / len(layers)
-        yield Resolved(weight, layer.name, term.channel, term.at, named.label, direction, like)
+        yield Resolved(
+            weight=term.weight / len(layers),
+            layer=layer.name,
+            channel=term.channel,
+            at=term.at,
+            label=named.label,
+            direction=direction,
+            like=photo if term.kind == "like" else None,
+            choice="" if term.choice is None else str(term.choice),
+            guide=None if term.kind == "like" else photo,
+            by=_by(term),
+        )
+
+
+def _by(term: Term) -> Literal["best", "means", "style", ""]:
+    if term.kind == "style":
+        return "style"
+    if term.kind == "guide":
+        return "means" if term.means else "best"
+    return ""
+
+
+def _places(term: Term, row: Row) -> tuple[str, ...]:
+    """Name the layers of a term: a style's level is the last of those it is told by."""
+    if term.name not in LEVELS:
+        return (term.name,)
+    if term.kind != "style":
+        return row.level(term.name)
+    levels = LEVELS[: LEVELS.index(term.name) + 1]
+    names = [name for level in levels for name in row.level(level) if row.layer(name).stride]
+    return tuple(dict.fromkeys(names))
+
+
+def _check_channels(term: Term, layer: Layer, row: Row) -> None:
+    """Refuse channels that a layer does not have, or cannot rank or match: `UsageError`."""
+    some = term.choice or Choice()
+    last = layer.channels - 1
+    for channel in (term.channel, *(channel for channel, _ in term.direction), *some.channels):
+        if channel is not None and channel > last:
+            raise errors.UsageError(
+                f"Layer '{layer.name}' of {row.name} has no channel {channel}.",
+                f"Its channels are 0 to {last}.",
+            )
+    if some.count > layer.channels:
+        raise errors.UsageError(
+            f"'{term.label}' asks for {some.count} channels; layer '{layer.name}' of {row.name} "
+            f"has {layer.channels}.",
+            f"Give a number from 1 to {layer.channels}.",
+        )
+    if some.but and not some.among(layer.channels):
+        raise errors.UsageError(
+            f"'{term.label}' leaves no channel of '{layer.name}'.", "Leave out fewer of them."
+        )
+    if not layer.stride and (some.rank or term.kind in ("guide", "style")):
+        what = "ranks channels over" if some.rank else "compares places of"
+        raise errors.UsageError(
+            f"'{term.label}' {what} a picture, and '{layer.name}' of {row.name} sees it as one.",
+            f"Name an earlier layer: {row.listing} shows them.",
+        )
 
 
 def _check_class(term: Term, row: Row) -> None:
@@ -390,7 +545,7 @@ def _unreadable(text: str, position: int) -> errors.UsageError:
     advice = next((advice for hint, advice in _HINTS if hint.match(rest)), None)
     kind = _KIND.match(rest)
     if advice is None and kind is not None:
-        kinds = ["class", "like", "direction"]
+        kinds = ["class", "like", "direction", "guide", "style"]
         return errors.unknown("kind of target", kind["kind"], kinds, f"A target can be {KINDS}")
     return errors.UsageError(
         f"The target '{text}' cannot be read at '{rest}'.",

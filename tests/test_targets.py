@@ -182,7 +182,7 @@ def test_every_layer_of_every_network_can_be_written_as_a_target() -> None:
         ("  ", "empty"),
         ("parts +", "ends where a name should follow"),
         ("-", "ends where a name should follow"),
-        ("guide:photo.jpg@parts", "no kind of target named 'guide'"),
+        ("guise:photo.jpg@parts", "no kind of target named 'guise'"),
         ("clas:zebra", "Did you mean class?"),
         ("class:zebrra", "zebra"),
         ("class:1000", "1000"),

@@ -47,13 +47,13 @@ def mixed(first: Recipe, second: Recipe, weight: float) -> Recipe:
 
 def _sum(first: Recipe, second: Recipe, weight: float) -> tuple[TermRecord, ...]:
     """Return the terms of both; what both have is one, and what cancels out is none."""
-    parts: dict[tuple[object, ...], list[float]] = {}
-    records: dict[tuple[object, ...], TermRecord] = {}
+    parts: dict[TermRecord, list[float]] = {}
+    records: dict[TermRecord, TermRecord] = {}
     for recipe, share in ((first, 1 - weight), (second, weight)):
         # A target that is a hundred times another dreams the same alone, and should in a sum.
         share /= math.fsum(abs(term.weight) for term in recipe.terms)
         for term in recipe.terms:
-            key = (term.layer, term.channel, term.at, term.direction, term.like)
+            key = term.merely
             parts.setdefault(key, []).append(share * term.weight)
             records.setdefault(key, term)
     return tuple(
