@@ -228,7 +228,7 @@ def usual(network: Network, layers: Sequence[str], longer: int) -> dict[str, Usu
     """
     side = max(longer, network.row.minimum)
     pictures = usual_pictures(side, USUAL).to(network.device)
-    answers = [_inside(layers, some, network) for some in torch.split(pictures, _BATCH)]
+    answers = [inside(layers, some, network) for some in torch.split(pictures, _BATCH)]
     found = {}
     for name in layers:
         maps = torch.cat([answer[name] for answer in answers])
@@ -266,7 +266,7 @@ def see(
     """
     longer = longer or sight(network)
     picture = shown(pixels, longer, network.row.minimum).to(network.device)
-    answers = _inside(layers, picture, network)
+    answers = inside(layers, picture, network)
     if tells_classes(network.row):
         answers |= network.features([LOGITS])(picture)
     if not all(bool(answer.isfinite().all()) for answer in answers.values()):
@@ -376,7 +376,7 @@ def spread(maps: Tensor, stride: int, size: tuple[int, int], to: tuple[int, int]
     return resample(inside, to)[0]
 
 
-def _inside(layers: Sequence[str], pictures: Tensor, network: Network) -> dict[str, Tensor]:
+def inside(layers: Sequence[str], pictures: Tensor, network: Network) -> dict[str, Tensor]:
     """Return the maps of pictures `(N, 3, H, W)` that are shown with a margin, without it."""
     features = network.features(layers)
     strides = {name: network.row.layer(name).stride for name in layers}
