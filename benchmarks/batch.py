@@ -23,7 +23,7 @@ from benchmarks.rows import Row
 from dreamer.core import ascent
 from dreamer.networks import network
 from dreamer.recipe import Origin
-from dreamer.render import devices, still
+from dreamer.render import devices, steering
 from dreamer.render.batch.journal import Journal, Record
 from dreamer.render.batch.run import Begun, Ended, Moved, OnEvent
 from dreamer.render.batch.session import Session, Wanted
@@ -189,7 +189,7 @@ def _together() -> list[Row]:
     how = look(Request(), threads=1).placed()
     recipe = how.recipe(Origin(start="noise"), (SIZE, SIZE * 2 // 3))
     loaded = network.load(recipe.network)
-    features = loaded.features(still.objective(recipe, loaded.row).layers)
+    features = loaded.features(steering.objective(recipe, loaded.row).layers)
     generator = ascent.generator(0, 0)
     pair = torch.rand(2, 3, *reversed(recipe.size), generator=generator)
 

@@ -21,7 +21,7 @@ from dreamer.media import images
 from dreamer.networks import imagenet
 from dreamer.networks.network import Network
 from dreamer.networks.rows import LOGITS
-from dreamer.render import still
+from dreamer.render import steering
 from dreamer.render.still import Dream
 
 FOLDER = Path(skimage.data.__file__).parent
@@ -73,7 +73,7 @@ def term_gains(
     next to nothing; it is taken to be at least the mean over `ordinary` photos, so that the gain
     does not grow without bounds.
     """
-    terms = [term for term in still.objective(made.recipe, network.row).terms if term.weight > 0]
+    terms = [term for term in steering.objective(made.recipe, network.row).terms if term.weight > 0]
     features = network.features([term.layer for term in terms])
     with torch.no_grad():
         first, last = features(before[None]), features(after[None])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dreamer.cli import suggest as suggestions
 from dreamer.cli.console import StopOnInterrupt, console, guarded_stdout
 from dreamer.cli.options import (
     DryRun,
@@ -41,6 +42,12 @@ def dream(
     ] = None,
     preset: PresetName = None,
     size: Size = None,
+    suggest: Annotated[
+        bool,
+        typer.Option(
+            "--suggest", metavar="", help="Print what would suit the photo, with thumbnails."
+        ),
+    ] = False,
     how: LookOptions = LookOptions(),  # noqa: B008 - frozen
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
@@ -60,16 +67,18 @@ def dream(
     if output == STDIO and as_json:
         raise UsageError("-o - and --json both want stdout.", "Give one of them.")
 
+    request = replace(
+        request,
+        photo=sys.stdin.buffer.read() if photo == STDIO else photo,
+        output=None if output is None or output == STDIO else Path(output),
+        to_file=output != STDIO,
+    )
+    if suggest:
+        return suggestions.run(request, dry_run=dry_run)
+
     from dreamer.render import job as jobs
 
-    job = jobs.prepare(
-        replace(
-            request,
-            photo=sys.stdin.buffer.read() if photo == STDIO else photo,
-            output=None if output is None or output == STDIO else Path(output),
-            to_file=output != STDIO,
-        )
-    )
+    job = jobs.prepare(request)
     for note in job.notes:
         console.say(f"Note: {note}.")
     console.detail(job.describe())

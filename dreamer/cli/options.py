@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from dreamer import preset_files
+from dreamer import mask_text, preset_files
 from dreamer.errors import UsageError
+from dreamer.mask_text import KEEPS
 from dreamer.networks import rows
 
 if TYPE_CHECKING:
@@ -47,7 +48,23 @@ def complete_level(incomplete: str) -> list[str]:
 
 def complete_color(incomplete: str) -> list[str]:
     """Name the ways to treat the photo's colours that begin so."""
-    return [mode for mode in ("free", "keep", "luma") if mode.startswith(incomplete)]
+    modes = ("free", "keep", "luma", "match:", "palette:")
+    return [mode for mode in modes if mode.startswith(incomplete)]
+
+
+def complete_mask(incomplete: str) -> list[str]:
+    """Name the kinds of masks that begin so; files complete by themselves once they are begun."""
+    kinds = ("alpha", "auto", "ellipse:", "not:")
+    return [kind for kind in kinds if kind.startswith(incomplete)]
+
+
+def complete_keep(incomplete: str) -> list[str]:
+    """Name what can be kept that begins so, after what is named already."""
+    before, comma, last = incomplete.rpartition(",")
+    named = before.split(",")
+    return [
+        f"{before}{comma}{name}" for name in KEEPS if name.startswith(last) and name not in named
+    ]
 
 
 def complete_canvas(incomplete: str) -> list[str]:
@@ -146,7 +163,8 @@ class LookOptions:
         typer.Option(help=f"A level: {', '.join(rows.LEVELS)}.", autocompletion=complete_level),
     ] = None
     strength: Annotated[
-        float | None, typer.Option(help="0 is the photo, 1 the preset; 0 to 10.")
+        float | None,
+        typer.Option(help="How much it changes: 0 is the photo, 1 the preset; 0 to 10."),
     ] = None
     octaves: Annotated[
         int | None, typer.Option(help="Number of scales, 0 to 16; 0: as needed.")
@@ -165,7 +183,52 @@ class LookOptions:
     step_size: Annotated[float | None, typer.Option(help="How far a step goes, 0 to 1.")] = None
     jitter: Annotated[int | None, typer.Option(help="Random shift of a step, 0 to 256 px.")] = None
     color: Annotated[
-        str | None, typer.Option(help="free, keep or luma.", autocompletion=complete_color)
+        str | None,
+        typer.Option(
+            metavar="free|keep|luma|match:FILE|palette:FILE",
+            help="Colours dream, stay near, stay; or become another picture's, or its main ones.",
+            autocompletion=complete_color,
+        ),
+    ] = None
+    color_when: Annotated[
+        str | None, typer.Option(metavar="after|before", help="When match or palette is done.")
+    ] = None
+    mask: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|alpha|auto|ellipse:X,Y,RX,RY",
+            help="Dream only there: white in a file, where the photo is opaque, where the network "
+            "sees the target, or in an ellipse (shares of width and height).",
+            autocompletion=complete_mask,
+        ),
+    ] = None
+    mask_feather: Annotated[
+        float | None,
+        typer.Option(help="Soft edge of masks, inwards: a share of the longer side, 0 to 0.5."),
+    ] = None
+    mask_invert: Annotated[
+        bool, typer.Option("--mask-invert", metavar="", help="Dream where the mask is not.")
+    ] = False
+    keep: Annotated[
+        str | None,
+        typer.Option(
+            metavar="faces,edges,dark,light",
+            help="Leave those of the photo more or less as they are.",
+            autocompletion=complete_keep,
+        ),
+    ] = None
+    regions: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--region",
+            metavar="MASK=TARGET",
+            help="A target for a part, e.g. auto=class:zebra; again for more; 'rest' is what is "
+            "left.",
+        ),
+    ] = None
+    likeness: Annotated[
+        float | None,
+        typer.Option(help="Hold the photo in an early layer, so that it stays itself; 0 to 1."),
     ] = None
     blend: Annotated[float | None, typer.Option(help="Share of the photo mixed back, 0 to 1.")] = (
         None
@@ -226,6 +289,13 @@ class LookOptions:
                 "ascent.step_size": self.step_size,
                 "view.jitter": self.jitter,
                 "colour.mode": self.color,
+                "colour.when": self.color_when,
+                "mask.where": self.mask,
+                "mask.feather": self.mask_feather,
+                "mask.invert": self.mask_invert or None,
+                "mask.keep": self.keep,
+                "regions": _regions(self.regions or ()),
+                "likeness.amount": self.likeness,
                 "mix.blend": self.blend,
             },
             size=size,
@@ -237,6 +307,21 @@ class LookOptions:
             metadata=not self.no_metadata,
         )
         return request, presets
+
+
+def _regions(texts: Sequence[str]) -> dict[str, str] | None:
+    """Return the targets of regions by their masks; None without any.
+
+    Raises:
+        UsageError: one is not `MASK=TARGET`, or two have one mask.
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        mask, target = mask_text.parse_region(text)
+        if str(mask) in found:
+            raise UsageError(f"--region names '{mask}' twice.", f"Add the targets: '{mask}=A + B'.")
+        found[str(mask)] = target
+    return found or None
 
 
 def flattened(command: Callable[..., int]) -> Callable[..., int]:

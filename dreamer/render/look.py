@@ -16,7 +16,7 @@ from dreamer import recipe as recipes
 from dreamer.errors import InputError, NetworkError, UsageError
 from dreamer.media import files
 from dreamer.networks import rows, weights
-from dreamer.recipe import Choice, Origin, Recipe, TermRecord
+from dreamer.recipe import Choice, Origin, Recipe
 from dreamer.render import devices
 from dreamer.target_files import Files, Like
 
@@ -103,11 +103,16 @@ class Look:
     files: Files = field(default_factory=Files)
 
     def placed(self) -> Look:
-        """Choose the device, and prove that it works.
+        """Choose the device, and prove that it works, and what steers the dream as well.
 
         Raises:
             DeviceError: it is not there, or does not work.
+            InputError: a picture that steers nothing: see `dreamer.render.steering.check`.
+            UsageError: a package is missing for what is to be kept.
         """
+        from dreamer.render import steering
+
+        steering.check(self.settings, self.files.photos, self.row)
         place = devices.choose(self.device) if self.loaded is None else self.loaded.device
         return replace(self, device=str(place))
 
@@ -173,7 +178,7 @@ def look(request: Request, *, threads: int | None = None) -> Look:
         loaded=loaded,
         old=old,
         notes=notes,
-        files=_files(settings.target_on(row.name), row, old, request.recipe or ""),
+        files=_files(settings, row, old, request.recipe or ""),
     )
 
 
@@ -221,27 +226,37 @@ def beside(recipe: str, name: str, sha256: str) -> str | None:
     return None
 
 
-def photos_again(terms: Iterable[TermRecord], recipe: str) -> dict[str, Like]:
-    """Find the photos that the caricatures of a recipe are of, see `beside`; by their names.
+def pictures_again(wanted: Iterable[Like], recipe: str) -> dict[str, Like]:
+    """Find the pictures that a recipe needs beside its photo, see `beside`; by their names.
 
     Args:
-        terms: the recipe's.
+        wanted: the recipe's.
         recipe: the file that carries it.
 
     Raises:
-        InputError: one of them is not there, or another photo has its name.
+        InputError: one of them is not there, or another picture has its name.
     """
     found = {}
-    for like in dict.fromkeys(term.like for term in terms if term.like is not None):
+    for like in wanted:
         path = beside(recipe, like.name, like.sha256)
         if path is None:
             raise InputError(
-                f"The recipe in '{files.shown(recipe)}' has a caricature of the photo "
+                f"The recipe in '{files.shown(recipe)}' needs the picture "
                 f"'{files.shown(like.name)}', which is not here.",
-                "Put that same photo beside the recipe's file, or into the folder that you are in.",
+                "Put that same picture beside the recipe's file, or into the folder that you are "
+                "in.",
             )
         found[like.name] = replace(like, path=str(Path(path).absolute()))
     return found
+
+
+def check_filmed(how: Look) -> None:
+    """Refuse what films do not have: `UsageError`."""
+    if any(mask.kind == "alpha" for mask in how.settings.masks):
+        raise UsageError(
+            "The mask alpha is where a photo is opaque, and films have no transparency.",
+            "Give a picture file as the mask: white is where the dream goes.",
+        )
 
 
 def check_numbers(request: Request) -> None:
@@ -272,6 +287,11 @@ def _names(request: Request, old: Recipe | None) -> tuple[Settings, str, rows.Ro
     else:
         preset = presets.Preset(presets.Found(old.preset, Path(), "file"), old.settings)
     settings = presets.merge(preset, request.overrides).settings
+    if settings.regions and request.overrides.get("target") is not None:
+        raise UsageError(
+            f"The target '{request.overrides['target']}' and regions both say what to dream.",
+            "Give the target a region of its own: --region rest=TARGET.",
+        )
     network = request.network or (rows.DEFAULT if old is None else old.network)
     if isinstance(network, str):
         return settings, preset.name, rows.row(network), None
@@ -285,26 +305,30 @@ def _names(request: Request, old: Recipe | None) -> tuple[Settings, str, rows.Ro
     return settings, preset.name, network.row, network
 
 
-def _files(text: str, row: rows.Row, old: Recipe | None, source: str) -> Files:
-    """Read the files that a target names; what a recipe knows of its own target's is not read anew.
+def _files(settings: Settings, row: rows.Row, old: Recipe | None, source: str) -> Files:
+    """Read the files that settings name; what a recipe knows of its own is not read anew.
 
     Args:
-        text: the target.
+        settings: how to dream.
         row: the network's.
         old: the recipe of a picture.
         source: the picture.
 
     Raises:
-        UsageError: the network does not have what the target names.
+        UsageError: the network does not have what a target names.
         InputError: a file that is not there, or is another one than the recipe was made with.
     """
-    target = targets.parse(text)
     found = Files()
-    if not targets.names_files(target):
-        return found
-    if old is not None and old.settings.target_on(row.name) == text:
-        found = Files(photos_again(old.terms, source), _vectors(old, target, row))
-    targets.resolve(target, row, found)
+    if old is not None:
+        texts = old.settings.targets_on(row.name).values()
+        same = [text for text in settings.targets_on(row.name).values() if text in texts]
+        kept = {path for text in same for path in targets.paths(targets.parse(text))}
+        kept |= set(settings.files).intersection(old.settings.files)
+        wanted = [like for like in old.pictures if like.name in kept]
+        found = Files(pictures_again(wanted, source))
+        for text in same:
+            found.vectors.update(_vectors(old, targets.parse(text), row))
+    recipes.terms_on(settings, row, found)
     return found
 
 

@@ -12,7 +12,7 @@ from dreamer.core import visualization
 from dreamer.errors import NetworkError, UsageError
 from dreamer.film.visual import MOST_KEYS, PassageRecipe
 from dreamer.networks.network import Network
-from dreamer.render import devices, film_job, still, visual_job, visualize
+from dreamer.render import devices, film_job, steering, visual_job, visualize
 from dreamer.render.film_job import Delivery, Film, OnProgress, Progress, Stop
 from dreamer.render.visual_job import VisualRequest
 from dreamer.render.zoom import levels
@@ -50,7 +50,7 @@ class Frames:
         """Find the pictures, see `Pictures.dream`; all frames are one of them."""
         recipe = self.recipe
         station = recipe.stations[0]
-        goals = [still.objective(each, self.network.row) for each in recipe.stations]
+        goals = [steering.objective(each, self.network.row) for each in recipe.stations]
         layers = list(dict.fromkeys(name for goal in goals for name in goal.layers))
         width, height = recipe.size
         with (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -16,22 +15,17 @@ from torch import Tensor
 
 from dreamer.core import ascent, sources
 from dreamer.core.ascent import Ascent, Step
-from dreamer.core.objectives import Objective, Term
-from dreamer.core.resampling import resample
 from dreamer.core.transforms import View
 from dreamer.errors import InputError, NetworkError
-from dreamer.media import files, images, reading
+from dreamer.media import images
 from dreamer.media.images import Photo
 from dreamer.networks.network import Network
-from dreamer.networks.rows import Row
-from dreamer.recipe import Recipe, grid
-from dreamer.render import devices
-from dreamer.visual_recipe import VisualRecipe
+from dreamer.recipe import Recipe
+from dreamer.render import devices, steering
+from dreamer.render.steering import Aim
 
 OnStep = Callable[[Step], None]
 Stop = Callable[[], bool]
-
-CHROMA = {"free": 1.0, "keep": 0.25, "luma": 0.0}
 
 
 @dataclass(frozen=True, repr=False)
@@ -117,64 +111,12 @@ def plan(recipe: Recipe) -> Ascent:
         tilt=settings.gradient.tilt,
         grain=settings.gradient.grain,
         decorrelate=settings.gradient.decorrelate,
-        chroma=CHROMA[settings.colour.mode],
+        chroma=steering.CHROMA.get(settings.colours.kind, 1.0),
         hold=settings.colour.hold,
         blend=settings.mix.blend,
         canvas=settings.ascent.canvas,
+        change=settings.ascent.change * settings.ascent.strength,
     )
-
-
-def objective(recipe: Recipe | VisualRecipe, row: Row) -> Objective:
-    """Compile the recipe's terms for the network of a row."""
-    terms = []
-    for term in recipe.terms:
-        at = None
-        if term.at is not None:
-            columns, lines = grid(row, term.layer, recipe.size)
-            at = ((term.at[0] + 0.5) / lines, (term.at[1] + 0.5) / columns)
-        like = None if term.like is None else term.like.sha256
-        terms.append(
-            Term(term.layer, term.channel, at, term.weight, term.label, term.direction, like)
-        )
-    return Objective(tuple(terms))
-
-
-def references(recipe: Recipe | VisualRecipe, size: tuple[int, int]) -> dict[str, Tensor]:
-    """Return the photos that a recipe's caricatures are of, as its objective names them.
-
-    Args:
-        recipe: with the photos' paths; one that was read from a file has only their names, which
-            are then looked for in the folder one is in.
-        size: width and height of the picture, px, whose shape each photo's middle is cut to.
-
-    Returns:
-        `(1, 3, H, W)` in 0..1 by SHA-256.
-
-    Raises:
-        InputError: a photo that is not there, cannot be read, or is another one by now.
-    """
-    likes = dict.fromkeys(term.like for term in recipe.terms if term.like is not None)
-    return {
-        like.sha256: _reference(like.path or Path(like.name).name, like.sha256, size)
-        for like in likes
-    }
-
-
-@functools.lru_cache(maxsize=4)  # the frames of a film and the pictures of a batch share them
-def _reference(path: str, sha256: str, size: tuple[int, int]) -> Tensor:
-    photo = images.load(reading.read(path), name=Path(path).name)
-    if photo.sha256 != sha256:
-        raise InputError(
-            f"'{files.shown(path)}' is not the photo that the caricature is of: it has changed.",
-            "Put the photo back that it was, or ask for the new one with -t.",
-        )
-    pixels = photo.pixels[None]
-    height, width = pixels.shape[2:]
-    scale = min(width / size[0], height / size[1])
-    wide, high = (max(1, round(scale * side)) for side in size)
-    top, left = (height - high) // 2, (width - wide) // 2
-    cut = pixels[:, :, top : top + high, left : left + wide]
-    return resample(cut, (size[1], size[0])).clamp(0, 1)
 
 
 def dream(
@@ -195,7 +137,8 @@ def dream(
         stop: asked after every step; the picture is then finished as it stands.
 
     Raises:
-        InputError: the recipe needs a photo and there is none; or the photo of a caricature.
+        InputError: the recipe needs a photo and there is none; or a picture that steers it, see
+            `steering.aim`.
         NetworkError: the network answers with values that are not numbers.
         DeviceError: the memory does not suffice.
     """
@@ -208,41 +151,46 @@ def dream(
     ):
         base = start(recipe, photo)
         began = time.perf_counter()
-        pixels, partial, moved = _ascend(recipe, base, network, on_step, stop)
-    notes = base.notes
-    if not moved and sum(recipe.steps) > 0 and not partial:
-        notes += (f"nothing in this picture moves '{recipe.target}': it is unchanged",)
+        pixels = base.pixels[None].to(network.device)
+        aimed = steering.aim(recipe, pixels, network, photo=base)
+        pixels, partial, notes = _ascend(recipe, aimed, network, on_step, stop)
     return Dream(
         pixels=pixels,
         alpha=base.alpha,
         recipe=recipe.model_copy(update={"partial": partial}),
         seconds=time.perf_counter() - began,
-        notes=notes,
+        notes=base.notes + notes,
     )
 
 
 def steps(
-    recipe: Recipe, pixels: Tensor, network: Network, seed: int, *, gain: float = 1.0
+    recipe: Recipe,
+    aimed: Aim,
+    network: Network,
+    seed: int,
+    *,
+    gain: float = 1.0,
+    dial: bool = True,
 ) -> Iterator[Step]:
-    """Dream on a picture, one step an iteration.
+    """Dream towards an aim, one step an iteration.
 
     Args:
         recipe: every number but the seed.
-        pixels: what is dreamed on, `(1, 3, H, W)` in 0..1, on the network's device.
+        aimed: where to, and on what: see `steering.aim`.
         network: loaded.
         seed: see `dreamer.core.ascent.generator`.
         gain: how many times larger the steps are.
+        dial: whether steps are brought to the change that the recipe says; else they are taken as
+            they are, as on a picture that is a dream already.
 
     Raises:
-        InputError: the photo of a caricature.
         NetworkError: the network answers with values that are not numbers.
     """
-    goal, loop = objective(recipe, network.row), plan(recipe)
-    photos = references(recipe, (pixels.shape[3], pixels.shape[2]))
-    photos = {name: photo.to(pixels.device) for name, photo in photos.items()}
-    loop = replace(loop, step_size=loop.step_size * gain)
-    features = network.features(goal.layers)
-    for step in ascent.dream(pixels, features, goal, loop, seed, photos=photos):
+    loop = plan(recipe)
+    loop = replace(
+        loop, step_size=loop.step_size * gain, change=loop.change * gain if dial else 0.0
+    )
+    for step in steering.dream(aimed, network, loop, seed):
         if step.score != step.score:
             raise NetworkError(
                 f"{recipe.network} answers with values that are not numbers.",
@@ -252,16 +200,23 @@ def steps(
 
 
 def _ascend(
-    recipe: Recipe, base: Photo, network: Network, on_step: OnStep | None, stop: Stop | None
-) -> tuple[Tensor, bool, bool]:
-    """Run the loop; return the pixels, whether it was stopped, and whether anything moved."""
-    pixels = base.pixels[None].to(network.device)
+    recipe: Recipe, aimed: Aim, network: Network, on_step: OnStep | None, stop: Stop | None
+) -> tuple[Tensor, bool, tuple[str, ...]]:
+    """Run the loop; return the pixels, whether it was stopped, and what to tell the user."""
     step: Step | None = None
-    moved = False
-    for step in steps(recipe, pixels, network, recipe.seed):
+    moved, partial = False, False
+    for step in steps(recipe, aimed, network, recipe.seed):
         moved = moved or step.moved
         if on_step is not None:
             on_step(step)
         if stop is not None and step.work < recipe.work and stop():
-            return step.picture()[0].cpu(), True, moved
-    return (pixels if step is None else step.picture())[0].cpu(), False, moved
+            partial = True
+            break
+    pixels = steering.unmoved(aimed) if step is None else step.picture()
+    notes = aimed.notes
+    if step is not None and not moved and not partial:
+        notes += (f"nothing in this picture moves '{recipe.target}': it is unchanged",)
+    elif step is not None and step.idle:
+        idle = ", ".join(f"'{label}'" for label in step.idle)
+        notes += (f"nothing in this picture moves {idle}: the rest of the target dreams alone",)
+    return pixels[0].cpu(), partial, notes

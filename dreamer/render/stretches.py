@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from dreamer import targets
 from dreamer.errors import UsageError, unknown
 from dreamer.film.zoom import Stretch as StretchRecipe
 from dreamer.networks import rows
@@ -45,10 +44,7 @@ def _look(request: Request, stretch: Stretch) -> Look:
     else:
         wanted = replace(request, overrides={**request.overrides, "target": what})
     try:
-        each = look(wanted)
-        target = targets.parse(each.settings.target_on(each.row.name))
-        targets.resolve(target, each.row, each.files)
-        return each
+        return look(wanted)
     except UsageError as error:
         network = request.network if isinstance(request.network, str) else rows.DEFAULT
         row = rows.row(network)
@@ -123,7 +119,7 @@ def _briefly(each: Look) -> Look:
     """Return a look with the few steps that a frame after the first takes, by feedback."""
     settings = each.settings
     strength = settings.ascent.strength * AGAIN_STRENGTH
-    few = {"steps": AGAIN, "coarse_steps": 1.0, "strength": strength}
+    few = {"steps": AGAIN, "coarse_steps": 1.0, "strength": strength, "change": 0.0}
     ascent = settings.ascent.model_copy(update=few)
     octaves = settings.octaves.model_copy(update={"count": AGAIN_OCTAVES})
     changed = settings.model_copy(update={"ascent": ascent, "octaves": octaves})

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from dreamer.core import flow, resampling, video
+from dreamer.core.ascent import Step
 from dreamer.film.video import VideoRecipe
 from dreamer.media import clips, files, images
 from dreamer.media.clips import Clip
 from dreamer.networks.network import Network
 from dreamer.recipe import Recipe
-from dreamer.render import devices, still
+from dreamer.render import devices, steering, still
 from dreamer.render.film_job import OnProgress, Progress, Stop
 from dreamer.render.zoom import keyframe_seed, levels
 
@@ -113,16 +114,18 @@ class Frames:
     ) -> Tensor | None:
         """Return a frame's dream; None if it was to stop."""
         recipe, start, gain = self._start(number, before, photo)
-        dreamed = start
         seed = keyframe_seed(recipe.seed, number)
-        pixels = start.to(self.network.device)
-        for step in still.steps(recipe, pixels, self.network, seed, gain=gain):
-            dreamed = step.picture()
+        # Masks are of the frame as it was filmed, and outside of them it stays that.
+        aimed = steering.aim(recipe, photo.to(self.network.device), self.network)
+        if start is not photo:
+            aimed = aimed.on(start.to(self.network.device))
+        step: Step | None = None
+        for step in still.steps(recipe, aimed, self.network, seed, gain=gain):
             if on_progress is not None:
                 on_progress(Progress(number, self.recipe.frames, step.work, recipe.work))
             if stop is not None and stop():
                 return None
-        return dreamed.cpu()
+        return (steering.unmoved(aimed) if step is None else step.picture()).cpu()
 
     def _start(
         self, number: int, before: Tensor | None, photo: Tensor

@@ -16,7 +16,7 @@ from dreamer.networks.network import Network
 from dreamer.recipe import Origin
 from dreamer.render import film_job
 from dreamer.render.film_job import Delivery, Film, Pictures
-from dreamer.render.look import Look, Request, look
+from dreamer.render.look import Look, Request, check_filmed, look
 
 STEADINESS = 0.9
 LEAST_OCTAVES = 3
@@ -67,6 +67,7 @@ def prepare(wanted: Wanted) -> Film:
     """
     _check(wanted)
     how = look(wanted.request)
+    check_filmed(how)
     films.by_suffix(wanted.delivery.target)
     clip = clips.survey(wanted.clip, start=wanted.start, end=wanted.end, every=wanted.every)
     size, notes = _size(clip, wanted)

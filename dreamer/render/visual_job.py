@@ -148,6 +148,7 @@ def prepare(request: VisualRequest) -> VisualJob:
     threads = how.threads if count == 1 or request.look.threads else 1
     recipes = []
     for text, resolved in parsed:
+        _check_needs_no_photo(resolved)
         check_neurons(resolved, how.row, size)
         sign = -1 if request.negative else 1
         terms = tuple(
@@ -331,7 +332,8 @@ def _again(request: VisualRequest) -> VisualJob:
         _check_fits(each, row)
     how = how.placed()
     found = []
-    photos = look.photos_again([term for each in old for term in each.terms], source)
+    likes = dict.fromkeys(term.like for each in old for term in each.terms if term.like)
+    photos = look.pictures_again(likes, source)
     for each in old:
         terms = tuple(
             term.model_copy(update={"like": photos[term.like.name]}) if term.like else term
@@ -373,12 +375,26 @@ def _check_nothing_over(request: VisualRequest) -> None:
         )
 
 
+def _check_needs_no_photo(terms: Sequence[targets.Resolved | TermRecord]) -> None:
+    """Refuse what is towards a picture, or chosen by one: a visualization starts from nothing."""
+    for term in terms:
+        some = targets.choice(term.choice) if term.choice else None
+        if term.guide is not None or (some is not None and some.rank):
+            raise UsageError(
+                f"'{term.label}' is for dreams on a photo, and a visualization has none.",
+                "Dream on noise instead: `dreamer dream noise -t TARGET`.",
+            )
+
+
 def _check_fits(recipe: VisualRecipe, row: rows.Row) -> None:
     """Refuse a recipe that a network, which may be another one, does not have all of."""
     row.check_size(*recipe.size, "The picture")
+    _check_needs_no_photo(recipe.terms)
     for term in recipe.terms:
         layer = row.layer(term.layer)
         channels = [channel for channel, _ in term.direction]
+        some = targets.choice(term.choice) if term.choice else None
+        channels += () if some is None else some.channels
         last = max([*channels, -1 if term.channel is None else term.channel])
         if last >= layer.channels:
             raise UsageError(

@@ -30,7 +30,7 @@ from dreamer.core.views import Views
 from dreamer.errors import NetworkError
 from dreamer.media import images
 from dreamer.networks.network import Network
-from dreamer.render import devices, still
+from dreamer.render import devices, steering
 from dreamer.visual_recipe import VisualRecipe, VisualSettings
 
 Stop = Callable[[], bool]
@@ -211,7 +211,7 @@ def _make(
 ) -> list[Visualization]:
     first = recipes[0]
     width, height = first.size
-    goals = [still.objective(each, network.row) for each in recipes]
+    goals = [steering.objective(each, network.row) for each in recipes]
     began = time.perf_counter()
     with (
         devices.memory_guard(f"{len(recipes)} pictures of {width}x{height} pixels"),
@@ -382,7 +382,7 @@ def references(recipes: Sequence[VisualRecipe], device: torch.device) -> dict[st
     photos: dict[str, Tensor] = {}
     for recipe in recipes:
         if any(term.like is not None for term in recipe.terms):
-            photos |= still.references(recipe, recipe.size)
+            photos |= steering.references(recipe, recipe.size)
     return {name: photo.to(device) for name, photo in photos.items()}
 
 

@@ -20,7 +20,7 @@ from dreamer.media import files, images
 from dreamer.media.images import Photo
 from dreamer.networks.network import Network
 from dreamer.recipe import Recipe
-from dreamer.render import devices, still
+from dreamer.render import devices, steering, still
 from dreamer.render.film_job import OnProgress, Progress, Stop
 
 IMPLANTED = 5
@@ -168,7 +168,10 @@ class Keyframes:
     ) -> Tensor | None:
         seed = keyframe_seed(recipe.seed, number)
         step: Step | None = None
-        for step in still.steps(recipe, start.to(self.network.device), self.network, seed):
+        pixels = start.to(self.network.device)
+        aimed = steering.aim(recipe, pixels, self.network)
+        # Later ones are dreamed on dreams: brought to a change of their own they would overgrow.
+        for step in still.steps(recipe, aimed, self.network, seed, dial=number == 0):
             if on_progress is not None:
                 on_progress(Progress(number, self.recipe.keyframes, step.work, recipe.work))
             if stop is not None and stop():

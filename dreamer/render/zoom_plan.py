@@ -15,7 +15,7 @@ from dreamer.render import camera_plan, film_job
 from dreamer.render.film_job import Delivery, Film, Pictures
 from dreamer.render.job import DEFAULT_SIZE, MADE
 from dreamer.render.journeys import LONGEST_FILM, SPEEDS, TURNS, CameraKey, Stretch
-from dreamer.render.look import Look, Request
+from dreamer.render.look import Look, Request, check_filmed
 from dreamer.render.stretches import looks as looks_of
 from dreamer.render.stretches import stretches
 from dreamer.render.zoom import Keyframes
@@ -101,8 +101,9 @@ def prepare(wanted: Wanted) -> Film:
     size = wanted.size or _film_size(own, films.by_suffix(wanted.delivery.target).even)
     canvas = geometry.canvas_size((size[1], size[0]))
     looks[0].row.check_size(canvas[1], canvas[0], f"A film of {size[0]}x{size[1]} pixels")
-    looks = [looks[0].placed(), *looks[1:]]
-    looks = [replace(each, device=looks[0].device) for each in looks]
+    for each in looks:
+        check_filmed(each)
+    looks = [each.placed() for each in looks]
     photo = None if source is None else images.load(source)
     origin = Origin(start=start)
     if photo is not None:

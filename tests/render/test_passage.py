@@ -12,7 +12,7 @@ from dreamer.core import judging
 from dreamer.errors import NetworkError, OutputError, UsageError
 from dreamer.film import reading
 from dreamer.media import films, footage
-from dreamer.render import making, passage, still
+from dreamer.render import making, passage, steering
 from dreamer.render.film_job import Delivery
 from dreamer.render.look import Request
 from dreamer.render.visual_job import VisualRequest
@@ -60,7 +60,7 @@ def left():
 
 
 def worth(network, station, frame):
-    goal = still.objective(station, network.row)
+    goal = steering.objective(station, network.row)
     pixels = torch.frombuffer(bytearray(frame), dtype=torch.uint8).view(64, 64, 3)
     shown = pixels.permute(2, 0, 1)[None] / 255
     return judging.held_out(shown, network.features(goal.layers), goal, crops=16)

@@ -16,7 +16,7 @@ from dreamer.errors import InputError, UsageError
 from dreamer.film import fades
 from dreamer.media import images
 from dreamer.recipe import Recipe
-from dreamer.render import still
+from dreamer.render import steering, still
 from dreamer.render.batch import cluster
 from dreamer.render.batch.tasks import Made, Task
 from dreamer.render.job import prepare, read_recipe
@@ -172,14 +172,14 @@ def test_a_photo_that_is_replaced_before_it_is_read_is_an_error(embedded):
 
 def test_the_middle_of_a_photo_is_cut_to_the_picture_s_shape():
     made = resolved()
-    (photo,) = still.references(made, (20, 40)).values()
+    (photo,) = steering.references(made, (20, 40)).values()
     whole = images.load("far/my cat.png").pixels[None]
     assert torch.equal(photo, whole[:, :, :, 20:40])
-    (wide,) = still.references(made, (60, 20)).values()
+    (wide,) = steering.references(made, (60, 20)).values()
     assert torch.equal(wide, whole[:, :, 10:30])
-    assert next(iter(still.references(made, (24, 16)).values())).shape == (1, 3, 16, 24)
-    assert still.references(recipe.from_json(OLD, "x"), (40, 20)) == {}
-    assert list(still.references(made, (20, 40))) == [made.terms[0].like.sha256]
+    assert next(iter(steering.references(made, (24, 16)).values())).shape == (1, 3, 16, 24)
+    assert steering.references(recipe.from_json(OLD, "x"), (40, 20)) == {}
+    assert list(steering.references(made, (20, 40))) == [made.terms[0].like.sha256]
 
 
 def test_python_and_presets_take_files_too(embedded):

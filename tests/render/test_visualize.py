@@ -15,7 +15,7 @@ from dreamer import visual_recipe
 from dreamer.core import judging, spectra, visualization
 from dreamer.errors import NetworkError, UsageError
 from dreamer.media import images, metadata
-from dreamer.render import still, visual_job, visualize
+from dreamer.render import steering, visual_job, visualize
 from dreamer.render.look import Request
 from dreamer.render.visual_job import VisualRequest
 from dreamer.visual_recipe import from_json, sheet_json
@@ -69,7 +69,7 @@ def make(network, prepare):
 
 def worth(network, recipe, pixels):
     """What a picture's target is worth in some pixels `(3, H, W)`, as a user would compute it."""
-    goal = still.objective(recipe, network.row)
+    goal = steering.objective(recipe, network.row)
     return REAL(pixels[None], network.features(goal.layers), goal)
 
 
@@ -182,7 +182,7 @@ def test_variants_differ_and_diversity_has_a_part_in_it(make):
 @pytest.mark.usefixtures("few_crops")
 def test_variants_of_a_class_have_textures_to_differ_by(network, prepare, make):
     job = prepare("class:zebra", diversity=2)
-    goals = [still.objective(each, network.row) for each in job.recipes]
+    goals = [steering.objective(each, network.row) for each in job.recipes]
     layers = visualize._layers(job.recipes, goals, network)
     assert layers == ["logits", [each.name for each in network.row.layers if each.stride][-1]]
     assert visualize._layers(job.recipes[:1], goals[:1], network) == layers
