@@ -27,12 +27,16 @@ def mixed(first: Recipe, second: Recipe, weight: float) -> Recipe:
     if weight >= 1:
         return second
     nearer = first if weight < 0.5 else second
-    terms = _sum(first, second, weight) or nearer.terms
-    text = targets.describe(targets.Resolved(**dict(term)) for term in terms)
-    settings = _between(first.settings, second.settings, weight).model_copy(
-        update={"octaves": nearer.settings.octaves, "target": text, "targets": {}}
-    )
+    settings = _between(first.settings, second.settings, weight)
     assert isinstance(settings, Settings)
+    # Regions have targets of their own, which no other place has: they are the nearer one's.
+    terms = nearer.terms
+    kept: dict[str, Any] = {"octaves": nearer.settings.octaves}
+    if not (first.settings.regions or second.settings.regions):
+        terms = _sum(first, second, weight) or terms
+        text = targets.describe(targets.Resolved(**dict(term)) for term in terms)
+        kept |= {"target": text, "targets": {}}
+    settings = settings.model_copy(update=kept)
     ascent = settings.ascent
     names = dict.fromkeys((first.preset, second.preset))
     return nearer.model_copy(

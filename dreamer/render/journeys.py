@@ -101,8 +101,8 @@ class _File(_Table):
     camera: list[_Camera] = []
 
 
-# A neuron's place has a comma, too; so may a direction in brackets, and a photo's name in quotes.
-_BETWEEN = re.compile(r',(?!\s*\d+(?:\s|$))(?![^\[\]]*\])(?=(?:[^"]*"[^"]*")*[^"]*$)')
+# A neuron's place and a list of channels have commas, too; so may brackets and names in quotes.
+_BETWEEN = re.compile(r',(?!\s*\d+(?:[\s,]|$))(?![^\[\]]*\])(?=(?:[^"]*"[^"]*")*[^"]*$)')
 _TABLES: dict[str, type[_Table]] = {"look": _Look, "camera": _Camera}
 
 

@@ -12,7 +12,8 @@ from dreamer.film.zoom import Stretch, ZoomRecipe
 from dreamer.networks import rows
 from dreamer.recipe import Origin, Recipe
 from dreamer.render.look import Request, look
-from dreamer.render.still import objective, plan
+from dreamer.render.steering import objective
+from dreamer.render.still import plan
 
 
 def picture(target: str | None = None, preset: str = "dream", **overrides) -> Recipe:
