@@ -8,13 +8,14 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks import batch, films, machine, processes, steps, strength, video, visualize
+from benchmarks import batch, films, machine, processes, steer, steps, strength, video, visualize
 from benchmarks.rows import Row, table
 
 PARTS = {
     "steps": steps.measure,
     "processes": processes.measure,
     "strength": strength.measure,
+    "steer": steer.measure,
     "batch": batch.measure,
     "films": films.measure,
     "video": video.measure,

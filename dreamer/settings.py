@@ -282,7 +282,7 @@ class Likeness(Section):
         json_schema_extra={"flag": "--likeness"},
     )
     layer: str = Field(
-        default="textures",
+        default="edges",
         pattern=r"^[\w.-]{1,80}$",
         description="The layer, or the detail level, in which it is held.",
     )
