@@ -28,7 +28,10 @@ class Colour:
     path: str = ""
 
     def __str__(self) -> str:
-        return f"{self.kind}:{self.path}" if self.path else self.kind
+        if not self.path:
+            return self.kind
+        plain = self.path == self.path.strip() and self.path[0] != '"'
+        return f"{self.kind}:{self.path}" if plain else f'{self.kind}:"{self.path}"'
 
     @property
     def without_folder(self) -> Colour:

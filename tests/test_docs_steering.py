@@ -27,8 +27,8 @@ COMMANDS = SCRIPT.commands(TEXT)
 MISTAKES = re.findall(r"^\| `(-.+?)` \| (.+?) \|$", TEXT, re.MULTILINE)
 # As small as can be.
 SMALL = {
-    "dream": {"--size": "96", "--steps": "1"},
-    "zoom": {"--size": "96x96", "--steps": "1", "--fps": "2"},
+    "dream": {"--size": "96", "--steps": "1", "--octaves": "1"},
+    "zoom": {"--size": "96x96", "--steps": "1", "--octaves": "1", "--fps": "2"},
 }
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dreamer import presets, targets, visual_recipe
+from dreamer import colour_text, mask_text, presets, targets, visual_recipe
 from dreamer import recipe as recipes
 from dreamer.errors import InputError, NetworkError, UsageError
 from dreamer.media import files
@@ -178,7 +178,7 @@ def look(request: Request, *, threads: int | None = None) -> Look:
         loaded=loaded,
         old=old,
         notes=notes,
-        files=_files(settings, row, old, request.recipe or ""),
+        files=_files(settings, row, old, request),
     )
 
 
@@ -305,14 +305,14 @@ def _names(request: Request, old: Recipe | None) -> tuple[Settings, str, rows.Ro
     return settings, preset.name, network.row, network
 
 
-def _files(settings: Settings, row: rows.Row, old: Recipe | None, source: str) -> Files:
+def _files(settings: Settings, row: rows.Row, old: Recipe | None, request: Request) -> Files:
     """Read the files that settings name; what a recipe knows of its own is not read anew.
 
     Args:
         settings: how to dream.
         row: the network's.
         old: the recipe of a picture.
-        source: the picture.
+        request: which picture, and what was asked for over its recipe.
 
     Raises:
         UsageError: the network does not have what a target names.
@@ -323,13 +323,22 @@ def _files(settings: Settings, row: rows.Row, old: Recipe | None, source: str) -
         texts = old.settings.targets_on(row.name).values()
         same = [text for text in settings.targets_on(row.name).values() if text in texts]
         kept = {path for text in same for path in targets.paths(targets.parse(text))}
-        kept |= set(settings.files).intersection(old.settings.files)
+        same_files = set(settings.files).intersection(old.settings.files)
+        kept |= same_files - _named(request.overrides)
         wanted = [like for like in old.pictures if like.name in kept]
-        found = Files(pictures_again(wanted, source))
+        found = Files(pictures_again(wanted, request.recipe or ""))
         for text in same:
             found.vectors.update(_vectors(old, targets.parse(text), row))
     recipes.terms_on(settings, row, found)
     return found
+
+
+def _named(overrides: Mapping[str, Any]) -> set[str]:
+    """Return the paths of the masks and colours that were asked for."""
+    masks = [overrides.get("mask.where"), *(overrides.get("regions") or ())]
+    paths = {mask_text.parse(text).path for text in masks if text}
+    colour = overrides.get("colour.mode")
+    return paths | ({colour_text.parse(colour).path} if colour else set())
 
 
 def _vectors(old: Recipe, target: targets.Target, row: rows.Row) -> dict[str, tuple[float, ...]]:

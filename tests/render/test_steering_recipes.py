@@ -359,7 +359,6 @@ def test_what_is_asked_for_anew_is_not_missed(run):
     assert [each.name for each in read_recipe("c.png").files] == ["part.png", "colours.png"]
 
 
-@pytest.mark.xfail(strict=True, reason="a file of the recipe's own name is taken for the recipe's")
 @pytest.mark.parametrize("flags", [("--mask", "part.png"), ("--color", "match:part.png")], ids=str)
 def test_a_file_that_is_named_anew_is_the_one_that_is_there(run, flags, monkeypatch):
     Path("near/cat.png").rename("far/cat.png")
@@ -370,7 +369,6 @@ def test_a_file_that_is_named_anew_is_the_one_that_is_there(run, flags, monkeypa
     assert code == 0, said
 
 
-@pytest.mark.xfail(strict=True, reason="the quotes around a file of colours are lost")
 def test_a_file_of_colours_may_begin_with_a_space():
     Path("far/cup.png").rename("far/ cup.png")
     assert resolved(mask__where='"far/ cup.png"').files[0].name == " cup.png"
