@@ -49,7 +49,7 @@ _COLOURS = np.array((_DEEP, _BLUE, _PALE, _GOLD, _CREAM, _NIGHT, _GREEN), float)
 _WIND, _DARK = (0, 1, 2, 1, 5), (0, 5, 1, 6)  # around the lights, and between them
 _EDDIES, _STROKES, _BEAT = 9, 9000, 5.0
 
-# Shapes as shares of width and height: the space suit's wearer, and a ribbon of steam over a cup.
+# The outline of the space suit's wearer, as shares of width and height.
 _PERSON = (
     (0.04, 1.01), (0.05, 0.78), (0.07, 0.56), (0.12, 0.48), (0.22, 0.42), (0.23, 0.34),
     (0.28, 0.29), (0.36, 0.28), (0.33, 0.21), (0.30, 0.18), (0.31, 0.10), (0.37, 0.04),

@@ -118,7 +118,9 @@ def merge(preset: Preset, overrides: Mapping[str, object]) -> Preset:
     from dreamer import settings
 
     values = preset.settings.model_dump()
-    for path, value in overrides.items():
+    # The change comes last: a step of another size does away with it, but not with one asked for.
+    for path in sorted(overrides, key="ascent.change".__eq__):
+        value = overrides[path]
         if value is not None:
             values = _over(_nested(path.split("."), value), values)
     checked = settings.check(values)

@@ -195,9 +195,10 @@ class Recipe(_Part):
     def _has_its_regions(self) -> Recipe:
         regions = {term.region for term in self.terms}
         wanted: set[int | None] = set(range(len(self.settings.regions)))
-        wanted = wanted or {None}
-        if not regions <= wanted:
-            raise ValueError("has terms of regions that it does not have")
+        if regions != (wanted or {None}):
+            raise ValueError("should have terms for each of its regions, and for no other")
+        if [each.name for each in self.files] != [*self.settings.files]:
+            raise ValueError("should have the files that its settings name, by their names")
         return self
 
     @model_serializer(mode="wrap")
@@ -442,12 +443,24 @@ def terms_on(settings: Settings, row: Row, files: Files) -> tuple[targets.Resolv
             "The mask 'rest' is what no region covers, and is itself no region.",
             "Give it to --region: --region auto=parts --region rest=textures.",
         )
-    likeness_layers(settings, row)
-    if settings.likeness.amount > 0 and settings.ascent.canvas == "maco":
+    if settings.mask.invert and not settings.mask.where:
         raise UsageError(
-            "The maco canvas moves all of a photo's waves at once and cannot hold its likeness.",
-            "Choose --canvas pixel or fourier, or leave --likeness out.",
+            "There is no mask that --mask-invert could invert.",
+            "Name one with --mask; regions are inverted one by one: not:auto=TARGET.",
         )
+    if settings.colour.when == "before" and not settings.colours.path:
+        raise UsageError(
+            "There are no colours of another picture that --color-when could bring before the dream.",
+            "Name a picture: --color match:FILE or palette:FILE.",
+        )
+    if settings.likeness.amount > 0:
+        likeness_layers(settings, row)
+        if settings.ascent.canvas == "maco":
+            raise UsageError(
+                "The maco canvas moves all of a photo's waves at once and cannot hold its "
+                "likeness.",
+                "Choose --canvas pixel or fourier, or leave --likeness out.",
+            )
     found = []
     for index, text in enumerate(texts.values()):
         region = index if settings.regions else None
@@ -486,6 +499,11 @@ def _without_folders(settings: Settings) -> Settings:
         return str(mask_text.without_folder(mask_text.parse(text))) if text else ""
 
     regions = {mask(text): named(target) for text, target in settings.regions.items()}
+    if len(regions) < len(settings.regions):
+        raise UsageError(
+            "Two regions have one mask, by two paths.",
+            f"Add their targets: {next(iter(regions))}=A + B.",
+        )
     colour = {"mode": str(settings.colours.without_folder)}
     return settings.model_copy(
         update={

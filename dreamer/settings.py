@@ -22,6 +22,7 @@ from pydantic import (
     SerializationInfo,
     SerializerFunctionWrapHandler,
     ValidationError,
+    field_validator,
     model_serializer,
 )
 
@@ -328,6 +329,23 @@ class Settings(Section):
         json_schema_extra={"flag": "--region"},
     )
     likeness: Likeness = Field(default_factory=Likeness, description="What of it is held.")
+
+    @field_validator("regions", mode="before")
+    @classmethod
+    def _differ(cls, regions: object) -> object:
+        """Refuse two regions of one mask, of which one would be lost."""
+        seen: dict[str, str] = {}
+        for text in regions if isinstance(regions, Mapping) else ():
+            try:
+                mask = str(mask_text.parse(text))
+            except (errors.UsageError, TypeError):
+                continue  # which is said of the key itself
+            if mask in seen:
+                raise ValueError(
+                    f"'{text}' is the mask of '{seen[mask]}' once more. Add their targets."
+                )
+            seen[mask] = text
+        return regions
 
     @model_serializer(mode="wrap")
     def _as_before(

@@ -22,11 +22,17 @@ def values_of(setting: Setting) -> st.SearchStrategy[Any]:
         case "bool":
             return st.booleans()
         case "dict":
-            return st.dictionaries(
-                st.sampled_from(["vgg16", "googlenet"]), st.sampled_from(["edges", "-0.5*parts"])
-            )
-    if setting.path == "target":
-        return st.sampled_from(["parts", "0.7*block8:3@4,5 - class:zebra", "class:jack-o'-lantern"])
+            masks = ["not:auto", "rest", "ellipse:0.5,0.5,0.25,0.25", '"my mask.png"']
+            names = ["vgg16", "googlenet"] if setting.path == "targets" else masks
+            return st.dictionaries(st.sampled_from(names), st.sampled_from(["edges", "-0.5*parts"]))
+    some = {
+        "target": ["parts", "0.7*block8:3@4,5 - class:zebra", "class:jack-o'-lantern"],
+        "mask.where": ["", "alpha", "ellipse:0.5,0.5,0.25,0.25", "not:mask.png"],
+        "mask.keep": ["", "faces", "edges,dark"],
+        "likeness.layer": ["edges", "block8"],
+    }
+    if setting.path in some:
+        return st.sampled_from(some[setting.path])
     assert setting.path == "description"
     texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=120)
     return texts.filter(lambda text: text.strip() != "" and len(text.splitlines()) == 1)

@@ -29,9 +29,9 @@ Guides = Mapping[str, Guide]
 
 # Of the dial: how the change grows over the steps, how sharply the steps follow that, how much
 # shorter and longer they become at most, and how far the whole is scaled at the end.
-_GROWTH, _SHARPNESS = 0.7, 2.0
+_GROWTH, _SHARPNESS = 0.7, 3.0
 _LEAST_GAIN, _MOST_GAIN = 1 / 64, 4.0
-_LEAST_SCALED, _MOST_SCALED = 0.1, 1.5
+_LEAST_SCALED, _MOST_SCALED = 0.1, 2.5
 _NO_GRADIENT = 1e-9
 # The share of its own variation by which an early layer differs when half of `Likeness` is felt.
 _UNLIKE = 0.02

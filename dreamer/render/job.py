@@ -89,12 +89,27 @@ class Job:
             ("preset", recipe.preset),
             ("network", recipe.network),
             ("target", recipe.target),
+            *_steered(recipe),
             ("size", f"{recipe.size[0]}x{recipe.size[1]}"),
             ("octaves", f"{sizes} with {' '.join(map(str, recipe.steps))} steps"),
             ("seed", f"{recipe.seed}, {recipe.threads} threads on {recipe.device}"),
             ("output", "-" if self.output is None else str(self.output)),
         )
         return "\n".join(f"{name:8} {value}" for name, value in lines)
+
+
+def _steered(recipe: Recipe) -> list[tuple[str, str]]:
+    """Say where a recipe dreams and what it holds, as far as it says so."""
+    settings = recipe.settings
+    mask, likeness = settings.mask, settings.likeness
+    lines = [
+        ("mask", mask.where + (", inverted" if mask.invert else "")),
+        ("keep", mask.keep),
+        ("likeness", f"{likeness.amount:g} in {likeness.layer}" if likeness.amount else ""),
+        ("colours", settings.colour.mode),
+    ]
+    usual = ("", "free")
+    return [(name, value) for name, value in lines if value not in usual]
 
 
 def prepare(request: Request) -> Job:

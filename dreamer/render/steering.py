@@ -49,6 +49,10 @@ _LONGEST_SHAPE = 16
 _GLANCE = (256, 256)  # the size at which pictures are checked
 
 
+class _CoversNothing(InputError):  # noqa: N818 - what was found, and a fault of stills only
+    """Nothing of this picture may change; of another one it may."""
+
+
 @dataclass(frozen=True)
 class Aim:
     """What a recipe aims at in one picture, all files read.
@@ -84,7 +88,14 @@ class Aim:
         return replace(self, base=pixels)
 
 
-def aim(recipe: Recipe, pixels: Tensor, network: Network, *, photo: Photo | None = None) -> Aim:
+def aim(
+    recipe: Recipe,
+    pixels: Tensor,
+    network: Network,
+    *,
+    photo: Photo | None = None,
+    filmed: bool = False,
+) -> Aim:
     """Read and make all that steers a dream.
 
     Args:
@@ -92,6 +103,7 @@ def aim(recipe: Recipe, pixels: Tensor, network: Network, *, photo: Photo | None
         pixels: what is dreamed on, `(1, 3, H, W)` in 0..1, on the network's device.
         network: loaded.
         photo: what it is from, with its transparency.
+        filmed: whether it is one of many: where masks cover nothing it then stays as it is.
 
     Raises:
         InputError: a picture that is not there, cannot be used, or is another one by now; or
@@ -100,7 +112,12 @@ def aim(recipe: Recipe, pixels: Tensor, network: Network, *, photo: Photo | None
     """
     size = (pixels.shape[3], pixels.shape[2])
     objectives = _objectives(recipe, network.row)
-    wheres, notes = _wheres(recipe, pixels, network, objectives, photo)
+    try:
+        wheres, notes = _wheres(recipe, pixels, network, objectives, photo)
+    except _CoversNothing:
+        if not filmed:
+            raise
+        wheres, notes = (torch.zeros_like(pixels[:, :1]),) * len(objectives), ()
     whole = ascent.union(wheres)
     base, recolour = _coloured(recipe, pixels, whole)
     return Aim(
@@ -127,6 +144,8 @@ def dream(aimed: Aim, network: Network, loop: Ascent, seed: int) -> Iterator[Ste
         seed: see `dreamer.core.ascent.generator`.
     """
     box, base, goals, photos = aimed.box, aimed.base, aimed.goals, aimed.photos
+    if aimed.where is not None and not bool((aimed.where > 0).any()):
+        return
     part = loop
     if box is not None:
         part = replace(loop, sizes=_sizes(box, loop, network.row.minimum))
@@ -252,13 +271,16 @@ def _path(like: Like) -> str:
     return like.path or Path(like.name).name
 
 
+def _shown(path: str) -> str:
+    return files.shown(Path(path).name)
+
+
 @functools.lru_cache(maxsize=4)  # the frames of a film and the pictures of a batch share them
 def _loaded(path: str, sha256: str) -> Photo:
     photo = images.load(reading.read(path), name=Path(path).name)
     if photo.sha256 != sha256:
         raise InputError(
-            f"'{files.shown(path)}' has changed: it is not the picture that the dream was planned "
-            "with.",
+            f"'{_shown(path)}' has changed: it is not the picture that the dream was planned with.",
             "Put that picture back, or ask for the new one.",
         )
     return photo
@@ -293,19 +315,19 @@ def _guide(path: str, sha256: str, size: tuple[int, int], least: int) -> Guide:
     seen = photo.pixels if photo.alpha is None else photo.pixels[:, photo.alpha > 0.5]
     if seen.numel() == 0:
         raise InputError(
-            f"'{files.shown(path)}' is transparent all over: there is nothing to go towards.",
+            f"'{_shown(path)}' is transparent all over: there is nothing to go towards.",
             "Give a picture that shows something.",
         )
     seen = seen.flatten(1)
     if float((seen.amax(1) - seen.amin(1)).amax()) <= _ONE_COLOUR:
         raise InputError(
-            f"'{files.shown(path)}' is of one colour: there is nothing to go towards.",
+            f"'{_shown(path)}' is of one colour: there is nothing to go towards.",
             "Give a picture that shows something.",
         )
     if max(photo.size) > _LONGEST_SHAPE * min(photo.size):
         raise InputError(
-            f"'{files.shown(path)}' is {photo.size[0]}x{photo.size[1]} pixels: too narrow to go "
-            "towards.",
+            f"'{_shown(path)}' is {photo.size[0]}x{photo.size[1]} pixels: too narrow "
+            "to go towards.",
             f"Give a picture that is at most {_LONGEST_SHAPE} times as long as wide.",
         )
     return Guide(photo.pixels[None], visible, least).at(size)
@@ -313,11 +335,14 @@ def _guide(path: str, sha256: str, size: tuple[int, int], least: int) -> Guide:
 
 def _likeness(recipe: Recipe, network: Network) -> Likeness | None:
     """Return what of the photo is held: a style holds what is in it."""
-    settings = recipe.settings.likeness
-    names, amount = likeness_layers(recipe.settings, network.row), settings.amount
-    if amount == 0 and any(term.by == "style" for term in recipe.terms):
+    amount = recipe.settings.likeness.amount
+    if amount > 0:
+        names = likeness_layers(recipe.settings, network.row)
+    elif any(term.by == "style" for term in recipe.terms):
         names, amount = network.row.level(_CONTENT), _CONTENT_AMOUNT
-    return Likeness(network.features(list(names)), amount) if amount > 0 else None
+    else:
+        return None
+    return Likeness(network.features(list(names)), amount)
 
 
 def _wheres(
@@ -334,11 +359,19 @@ def _wheres(
     def made(text: str, wanted: Objective, *, invert: bool = False) -> Tensor:
         mask = mask_text.parse(text)
         heat = picture_masks.heat(wanted, network, pixels) if mask.kind == "auto" else None
-        path = _path(recipe.file(mask.path)) if mask.path else ""
+        path = ""
+        if mask.path:
+            path = _path(recipe.file(mask.path))
+            _loaded(path, recipe.file(mask.path).sha256)
         size, feather = (pixels.shape[3], pixels.shape[2]), settings.mask.feather
-        found, more = picture_masks.make(
-            mask, size, path=path, photo=photo, heat=heat, feather=feather, invert=invert
-        )
+        try:
+            found, more = picture_masks.make(
+                mask, size, path=path, photo=photo, heat=heat, feather=feather, invert=invert
+            )
+        except InputError as error:
+            if mask.kind != "auto":
+                raise
+            raise _CoversNothing(error.message, error.advice) from error
         notes.extend(more)
         return found
 
@@ -352,7 +385,8 @@ def _wheres(
         notes.extend(more)
     limit = functools.reduce(torch.mul, limits).to(pixels) if limits else None
     if not settings.regions:
-        _check_covers(limit, "The mask", "what is kept leaves nothing of it")
+        what = "The mask" if settings.mask.where else "The photo but for what is kept"
+        _check_covers(limit, what, "what is kept leaves nothing of it")
         return (limit,), tuple(notes)
     found: dict[str, Tensor] = {}
     for text, wanted in zip(settings.regions, objectives, strict=True):
@@ -360,7 +394,7 @@ def _wheres(
             found[text] = made(text, wanted).to(pixels)
     wheres = _shared(list(settings.regions), found, notes)
     if limit is not None:
-        wheres = [limit * each for each in wheres]
+        wheres = [limit if each is None else limit * each for each in wheres]
     for text, each in zip(settings.regions, wheres, strict=True):
         _check_covers(
             each, f"The region '{text}'", "the mask, or other regions, leave nothing of it"
@@ -368,19 +402,21 @@ def _wheres(
     return tuple(wheres), tuple(notes)
 
 
-def _shared(regions: list[str], found: Mapping[str, Tensor], notes: list[str]) -> list[Tensor]:
+def _shared(
+    regions: list[str], found: Mapping[str, Tensor], notes: list[str]
+) -> list[Tensor | None]:
     """Divide the picture among its regions: those that overlap share, rest gets what is left."""
     own = list(found.values())
     if len(own) > 1 and (share := masks.overlap(own)) > 0:
         notes.append(f"regions overlap in {share:.0%} of the picture, where they share the dream")
     divided = dict(zip(found, masks.shares(own), strict=True)) if own else {}
     rest = masks.rest(own) if own else None
-    return [divided.get(text, rest) for text in regions]  # type: ignore[misc]
+    return [divided.get(text, rest) for text in regions]
 
 
 def _check_covers(where: Tensor | None, what: str, why: str) -> None:
     if where is not None and not bool((where > 0).any()):
-        raise InputError(f"{what} covers nothing: {why}.", "Change the mask or what is kept.")
+        raise _CoversNothing(f"{what} covers nothing: {why}.", "Change the mask or what is kept.")
 
 
 def _coloured(
@@ -421,7 +457,8 @@ def _box(where: Tensor, recipe: Recipe, row: Row) -> Box | None:
     if any(term.at is not None for term in recipe.terms):
         return None  # a neuron is one of the whole picture
     inner = masks.box(where)
-    assert inner is not None
+    if inner is None:
+        return None
     height, width = where.shape[2:]
     coarsest = max(min(recipe.octaves[0]) / min(recipe.size), 1e-6)
     least = math.ceil(row.minimum / coarsest)

@@ -220,7 +220,8 @@ def _ascend(
     pixels = steering.unmoved(aimed) if step is None else step.picture()
     notes = aimed.notes
     if step is not None and not moved and not partial:
-        notes += (f"nothing in this picture moves '{recipe.target}': it is unchanged",)
+        left = "it is unchanged" if aimed.recolour is None else "only its colours change"
+        notes += (f"nothing in this picture moves '{recipe.target}': {left}",)
     elif step is not None and step.idle:
         idle = ", ".join(f"'{label}'" for label in step.idle)
         notes += (f"nothing in this picture moves {idle}: the rest of the target dreams alone",)

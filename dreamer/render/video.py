@@ -116,7 +116,7 @@ class Frames:
         recipe, start, gain = self._start(number, before, photo)
         seed = keyframe_seed(recipe.seed, number)
         # Masks are of the frame as it was filmed, and outside of them it stays that.
-        aimed = steering.aim(recipe, photo.to(self.network.device), self.network)
+        aimed = steering.aim(recipe, photo.to(self.network.device), self.network, filmed=True)
         if start is not photo:
             aimed = aimed.on(start.to(self.network.device))
         step: Step | None = None

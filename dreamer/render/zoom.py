@@ -169,14 +169,14 @@ class Keyframes:
         seed = keyframe_seed(recipe.seed, number)
         step: Step | None = None
         pixels = start.to(self.network.device)
-        aimed = steering.aim(recipe, pixels, self.network)
+        aimed = steering.aim(recipe, pixels, self.network, filmed=True)
         # Later ones are dreamed on dreams: brought to a change of their own they would overgrow.
         for step in still.steps(recipe, aimed, self.network, seed, dial=number == 0):
             if on_progress is not None:
                 on_progress(Progress(number, self.recipe.keyframes, step.work, recipe.work))
             if stop is not None and stop():
                 return None
-        return start if step is None else step.picture().cpu()
+        return (steering.unmoved(aimed) if step is None else step.picture()).cpu()
 
 
 def keyframe_seed(seed: int, number: int) -> int:

@@ -212,7 +212,6 @@ def test_a_dry_run_shows_the_regions_with_their_targets(run):
     assert not Path("outputs").exists()
 
 
-@pytest.mark.xfail(strict=True, reason="the plan does not tell of masks, colours and likeness")
 @pytest.mark.parametrize(
     ("flags", "shown"),
     [
@@ -229,7 +228,6 @@ def test_a_dry_run_shows_what_else_steers(run, flags, shown):
     assert shown in out
 
 
-@pytest.mark.xfail(strict=True, reason="nothing is said of a flag that has nothing to invert")
 def test_an_inverted_mask_needs_a_mask(run):
     code, _, err = run("dream", "in/cat.png", *FAST, "--mask-invert", "-o", "out.png")
     assert code == 2 or "--mask" in err
@@ -246,9 +244,6 @@ def test_a_note_is_said_once(run):
     assert note.startswith("regions overlap")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="one mask's file by two paths is one region in the recipe, with two terms"
-)
 def test_one_mask_by_two_paths_is_told(run):
     flags = ("--region", "mask.png=edges", "--region", f"{Path.cwd()}/mask.png=textures")
     code, _, err = run("dream", "in/cat.png", *FAST, *flags, "-o", "out.png")
@@ -256,7 +251,6 @@ def test_one_mask_by_two_paths_is_told(run):
     assert "mask.png" in err
 
 
-@pytest.mark.xfail(strict=True, reason="`rest` as the only region has no mask to limit")
 def test_the_rest_alone_with_a_mask_is_no_bug(run):
     flags = ("--region", "rest=edges", "--mask", "mask.png")
     code, _, err = run("dream", "in/cat.png", *FAST, *flags, "-o", "out.png")

@@ -278,9 +278,6 @@ def test_the_rest_alone_is_all_of_the_picture(plan):
     assert aimed(plan(regions={"rest": "block5:3"})).where is None
 
 
-@pytest.mark.xfail(
-    strict=True, reason="`rest` as the only region has no mask to limit", raises=TypeError
-)
 @pytest.mark.parametrize("limit", [{"mask__where": "mask.png"}, {"mask__keep": "dark"}], ids=str)
 def test_the_rest_alone_may_be_limited(plan, limit):
     alone = aimed(plan(regions={"rest": "block5:3"}, **limit))
@@ -579,7 +576,6 @@ def test_a_picture_that_changed_since_it_was_planned_is_an_error(plan, net, want
         still.dream(job.recipe, job.photo, net)
 
 
-@pytest.mark.xfail(strict=True, reason="a mask's file is read without comparing its hash")
 @pytest.mark.parametrize(
     "wanted", [{"mask__where": "mask.png"}, {"regions": {"mask.png": "block5"}}], ids=str
 )
@@ -628,9 +624,6 @@ def test_a_region_that_nothing_moves_stays_the_photo(dream, numb):
     assert changed[:, 60:].mean() < 0.05
 
 
-@pytest.mark.xfail(
-    strict=True, raises=UsageError, reason="a layer for likeness is wanted where there is no amount"
-)
 def test_a_network_without_maps_is_dreamed_with_as_before(dream):
     class Flat(nn.Sequential):
         pass

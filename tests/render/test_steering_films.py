@@ -311,7 +311,6 @@ def test_a_clip_that_is_not_dreamed_gets_the_colours_all_the_same(clip, filmed):
     assert all(one != two for one, two in zip(frames.frames(0, 3), filmed, strict=True))
 
 
-@pytest.mark.xfail(strict=True, reason="without steps a keyframe is what it began with")
 def test_a_zoom_that_is_not_dreamed_gets_the_colours_all_the_same(zoom):
     keyframes = zoom(overrides={"ascent.steps": 0, "colour.mode": "match:a.png"})
     assert keyframes.make(0)
@@ -326,9 +325,6 @@ def test_looks_of_a_journey_are_read_with_their_commas():
     )
 
 
-@pytest.mark.xfail(
-    strict=True, raises=InputError, reason="a frame in which all is kept ends the film"
-)
 @pytest.mark.parametrize(("keep", "shade"), [("dark", 0), ("light", 255)])
 def test_a_frame_in_which_all_is_kept_stays_as_it_was(clip, mkv, filmed, keep, shade):
     plain = bytes([shade]) * len(filmed[0])  # as after a fade
