@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import make_steering
 import skimage.data
 from PIL import Image
 from playwright import sync_api as playwright
@@ -61,12 +62,41 @@ def main() -> None:
     sheet = made.image
     sheet.thumbnail((1400, 1400))  # dreams of thumbnails would have few octaves
     save(sheet, "presets.jpg")
+    save(steering(network), "steering.jpg")
     save(page(), "page.jpg")
     save(zoom(), "zoom.jpg")
     save(video(), "video.jpg")
     save(features(network), "features.jpg")
     save(between(), "passage.jpg")
     save(microscope(), "microscope.jpg")
+
+
+def steering(network: dreamer.Network) -> Image.Image:
+    """Steer one photo in five ways, with the files that the page about steering draws."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make_steering.prepare(folder)
+        photo = folder / "astronaut.png"
+        with Image.open(photo) as opened:
+            rows = [("photo", opened.convert("RGB").resize((384, 384), Image.Resampling.LANCZOS))]
+        cat, painting = folder / "chelsea.png", folder / "painting.png"
+        for label, settings in (
+            ("towards a cat", {"target": f"guide:{cat}@patterns", "color": "keep"}),
+            (
+                "painted",
+                {"target": f"style:{painting}@patterns", "color": f"match:{painting}"}
+                | {"preset": "brush"},
+            ),
+            ("its face kept", {"preset": "creatures", "keep": "faces"}),
+            ("an ellipse", {"preset": "eyes", "mask": "ellipse:0.36,0.74,0.34,0.32"}),
+            (
+                "regions",
+                {"region": {"ellipse:0.37,0.2,0.16,0.2": "block8:96", "rest": "block8:56"}},
+            ),
+        ):
+            made = dreamer.dream(photo, network=network, size=384, **settings)
+            rows.append((label, made.image))
+    return sheets.grid(rows, columns=3)
 
 
 def features(network: dreamer.Network) -> Image.Image:

@@ -450,7 +450,7 @@ def terms_on(settings: Settings, row: Row, files: Files) -> tuple[targets.Resolv
         )
     if settings.colour.when == "before" and not settings.colours.path:
         raise UsageError(
-            "There are no colours of another picture that --color-when could bring before the dream.",
+            "There are no colours of another picture to bring before the dream (--color-when).",
             "Name a picture: --color match:FILE or palette:FILE.",
         )
     if settings.likeness.amount > 0:
