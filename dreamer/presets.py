@@ -118,11 +118,12 @@ def merge(preset: Preset, overrides: Mapping[str, object]) -> Preset:
     from dreamer import settings
 
     values = preset.settings.model_dump()
-    # The change comes last: a step of another size does away with it, but not with one asked for.
-    for path in sorted(overrides, key="ascent.change".__eq__):
-        value = overrides[path]
+    for path, value in overrides.items():
         if value is not None:
             values = _over(_nested(path.split("."), value), values)
+    change = overrides.get("ascent.change")
+    if change is not None:  # a step of another size does away with the preset's, not with this one
+        values = _over({"ascent": {"change": change}}, values)
     checked = settings.check(values)
     if isinstance(checked, settings.Settings):
         return replace(preset, settings=checked)

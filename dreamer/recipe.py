@@ -31,7 +31,7 @@ from dreamer.core import octaves
 from dreamer.errors import UsageError
 from dreamer.networks.rows import LEVELS, Row
 from dreamer.settings import Settings
-from dreamer.target_files import Files, Like, apart
+from dreamer.target_files import Files, Like, apart, file_name
 
 SCHEMA = 1
 # Raised whenever the same numbers make other pixels, so that old results are not taken for new.
@@ -199,6 +199,9 @@ class Recipe(_Part):
             raise ValueError("should have terms for each of its regions, and for no other")
         if [each.name for each in self.files] != [*self.settings.files]:
             raise ValueError("should have the files that its settings name, by their names")
+        # Anybody's file does not say which of the user's are read.
+        if any(path != file_name(path) for path in _paths(self.settings)):
+            raise ValueError("should name files without their folders")
         return self
 
     @model_serializer(mode="wrap")
@@ -415,7 +418,8 @@ def resolve(
         seed=choice.seed,
         threads=choice.threads,
         device=choice.device,
-        files=tuple(files.photo(path) for path in settings.files),
+        # One file by two paths is one.
+        files=tuple(dict.fromkeys(files.photo(path) for path in settings.files)),
     )
 
 
@@ -432,12 +436,9 @@ def terms_on(settings: Settings, row: Row, files: Files) -> tuple[targets.Resolv
         InputError: a file that is named.
     """
     texts = settings.targets_on(row.name)
-    apart(
-        [
-            *settings.files,
-            *(path for t in texts.values() for path in targets.paths(targets.parse(t))),
-        ]
-    )
+    named = [path for text in texts.values() for path in targets.paths(targets.parse(text))]
+    known = {path: photo.path or path for path, photo in files.photos.items()}
+    apart(known.get(path, path) for path in [*settings.files, *named])
     if any(mask.kind == "rest" for mask in settings.masks[: bool(settings.mask.where)]):
         raise UsageError(
             "The mask 'rest' is what no region covers, and is itself no region.",
@@ -469,6 +470,13 @@ def terms_on(settings: Settings, row: Row, files: Files) -> tuple[targets.Resolv
     for path in settings.files:
         files.photo(path)
     return tuple(found)
+
+
+def _paths(settings: Settings) -> list[str]:
+    """Return the paths of all files that settings name."""
+    texts = [settings.target, *settings.targets.values(), *settings.regions.values()]
+    named = [path for text in texts for path in targets.paths(targets.parse(text))]
+    return [*settings.files, *named]
 
 
 def likeness_layers(settings: Settings, row: Row) -> tuple[str, ...]:

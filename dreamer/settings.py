@@ -67,6 +67,7 @@ def _kept(text: str) -> str:
 
 TargetText = Annotated[str, AfterValidator(_canonical_target)]
 MaskText = Annotated[str, AfterValidator(_canonical(mask_text.parse))]
+RegionText = Annotated[MaskText, Field(min_length=1)]
 KeepText = Annotated[str, AfterValidator(_canonical(_kept))]
 ColourText = Annotated[str, AfterValidator(_canonical(colour_text.parse))]
 OneLine = Annotated[str, AfterValidator(_one_line)]
@@ -323,7 +324,7 @@ class Settings(Section):
     colour: Colour = Field(default_factory=Colour, description="The photo's colours.")
     mix: Mix = Field(default_factory=Mix, description="The photo in the result.")
     mask: Mask = Field(default_factory=Mask, description="Where it may change.")
-    regions: dict[MaskText, TargetText] = Field(
+    regions: dict[RegionText, TargetText] = Field(
         default_factory=dict,
         description="Targets for parts of the picture, by their masks; the rest stays as it is.",
         json_schema_extra={"flag": "--region"},
@@ -510,7 +511,7 @@ def _foreign_targets(values: Mapping[str, Any]) -> Iterator[Complaint]:
 
 def _complaint(details: ErrorDetails) -> Complaint:
     """Say in the project's words what pydantic found."""
-    path = tuple(str(part) for part in details["loc"])
+    path = tuple(str(part) for part in details["loc"] if part != "[key]")
     value = details["input"]
     shown = shorten(value)
     match details["type"]:

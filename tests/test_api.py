@@ -2,9 +2,12 @@
 
 import copy
 import functools
+import shutil
 import time
+from pathlib import Path
 
 import pytest
+import skimage.data
 import torch
 from PIL import Image
 from torch import nn
@@ -187,20 +190,39 @@ OTHERS = {
     "colour.mode": "keep",
     "colour.hold": 0.3,
     "mix.blend": 0.5,
+    "mask.where": "ellipse:0.5,0.5,0.3,0.3",
+    "mask.keep": "dark",
+    "likeness.amount": 0.5,
+    "regions": {"ellipse:0.5,0.5,0.3,0.3": "block5"},
     "target": "block5",
 }
 DESCRIPTIONS = {"description", "strong", "targets"}
+# They do nothing alone: what each is beside, and what it becomes.
+BESIDE = {
+    "ascent.change": ({}, 0.05),
+    "colour.when": ({"color": "match:cup.png"}, "before"),
+    "mask.feather": ({"mask": "ellipse:0.5,0.5,0.3,0.3"}, 0.1),
+    "mask.invert": ({"mask": "ellipse:0.5,0.5,0.3,0.3"}, True),
+    "likeness.layer": ({"likeness": 0.5}, "block5"),
+}
 
 
-def test_every_setting_changed_alone_changes_the_picture(embedded):
+def test_every_setting_changed_alone_changes_the_picture(embedded, tmp_path, monkeypatch):
     from dreamer.settings import all_settings
 
-    assert {each.path for each in all_settings()} == OTHERS.keys() | DESCRIPTIONS
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(Path(skimage.data.__file__).parent / "coffee.png", "cup.png")
+    known = OTHERS.keys() | BESIDE.keys() | DESCRIPTIONS
+    assert {each.path for each in all_settings()} == known
     plain = {"network": embedded, "size": 128, "steps": 2, "octaves_coarsest": 60, "threads": 2}
     before = dreamer.dream("sky", **plain).pixels
     for path, value in OTHERS.items():
         changed = dreamer.dream("sky", **{**plain, path.replace(".", "_"): value}).pixels
         assert (changed - before).abs().mean() > 1e-4, path
+    for path, (others, value) in BESIDE.items():
+        without = dreamer.dream("sky", **plain, **others).pixels
+        changed = dreamer.dream("sky", **plain, **others, **{path.replace(".", "_"): value}).pixels
+        assert (changed - without).abs().mean() > 1e-4, path
 
 
 def test_a_loaded_network_is_not_given_other_weights_or_another_device(embedded):

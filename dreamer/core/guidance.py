@@ -95,12 +95,16 @@ def bank(maps: Tensor, visible: Tensor | None = None) -> Bank:
 
     Args:
         maps: `(1, C, h, w)`.
-        visible: see `Guide`; of any size. Where hardly a place is visible everything counts.
+        visible: see `Guide`; of any size. At least the most visible places count.
     """
     rows = maps[0].flatten(1).T
     if visible is not None:
-        seen = F.interpolate(visible, size=maps.shape[2:], mode="area").flatten() > _VISIBLE
-        rows = rows[seen] if int(seen.sum()) >= _FEWEST else rows
+        share = F.interpolate(visible, size=maps.shape[2:], mode="area").flatten()
+        seen = share > _VISIBLE
+        if int(seen.sum()) < _FEWEST:
+            best = share.topk(min(_FEWEST, len(rows))).indices
+            seen = torch.zeros_like(seen).index_fill_(0, best, True) & (share > 0)
+        rows = rows[seen] if bool(seen.any()) else rows
     mean = rows.mean(0)
     spread = rows.std(0, correction=0)
     # A channel that is as good as constant would otherwise shout as loud as any.
@@ -148,10 +152,15 @@ def agreement(values: Tensor, guide: Bank, by: By) -> Tensor:
     return -apart / guide.moments.square().sum().add(_TINY).sqrt()
 
 
-def similarity(values: Tensor, guide: Bank) -> Tensor:
-    """Return the mean cosine of every place to the most similar one of a guide, `(N,)`."""
+def similarities(values: Tensor, guide: Bank) -> Tensor:
+    """Return the cosine of every place of `(N, C, h, w)` to the most similar one: `(N, h, w)`."""
     flat = F.normalize(guide.standard(values).flatten(2).transpose(1, 2), dim=2)
-    return (flat * _nearest(flat, guide.rows)).sum(2).mean(1)
+    return (flat * _nearest(flat, guide.rows)).sum(2).view(-1, *values.shape[2:])
+
+
+def similarity(values: Tensor, guide: Bank) -> Tensor:
+    """Return the mean of `similarities`, `(N,)`."""
+    return similarities(values, guide).mean((1, 2))
 
 
 def _matched(standard: Tensor, rows: Tensor) -> Tensor:

@@ -51,6 +51,8 @@ class Pick:
     def of(self, values: Tensor) -> tuple[int, ...]:
         """Return the channels of answers `(N, C, h, w)`, in their order; none if all are dead."""
         spread = values.transpose(0, 1).flatten(1).std(1, correction=0)
+        if not bool(spread.isfinite().all()):
+            return tuple(range(len(spread)))  # whose score then says that something is wrong
         some = spread > _FLAT * spread.amax()
         alive = int(some.sum())
         if self.rank == "weak":

@@ -22,7 +22,7 @@ SOFT = 5
 
 
 def carried(
-    before: Tensor, dreamed: Tensor, after: Tensor, keep: float, estimator: flow.Estimator
+    before: Tensor, difference: Tensor, after: Tensor, keep: float, estimator: flow.Estimator
 ) -> Tensor | None:
     """Return what a frame is dreamed on; None if it shows another scene than the one before.
 
@@ -32,7 +32,7 @@ def carried(
 
     Args:
         before: the frame before, `(1, 3, H, W)` in 0..1.
-        dreamed: its dream, in 0..1.
+        difference: what the dream made of it, less what it was dreamed on.
         after: the frame, in 0..1.
         keep: the share of the difference that stays, 0..1.
         estimator: of the motion.
@@ -43,14 +43,14 @@ def carried(
     motion, seen = estimator.motion(before, after)
     if float(seen.mean()) < CUT or likeness(flow.warp(before, motion), after) < LIKE:
         return None
-    moved = flow.warp(dreamed - before, motion)
+    moved = flow.warp(difference, motion)
     seen = F.avg_pool2d(seen, SOFT, 1, SOFT // 2, count_include_pad=False)
     return torch.add(after, moved * seen, alpha=keep).clamp_(0, 1)
 
 
-def strength(photo: Tensor, dreamed: Tensor) -> float:
-    """Return how far a dream is from its photo, both `(1, 3, H, W)`: the root mean square."""
-    return float((dreamed - photo).square().mean().sqrt())
+def strength(difference: Tensor) -> float:
+    """Return how large what a dream made is, `(1, 3, H, W)`: the root mean square."""
+    return float(difference.square().mean().sqrt())
 
 
 def gain(now: float, wanted: float) -> float:

@@ -73,6 +73,8 @@ def _between(first: Section, second: Section, weight: float) -> Section:
         one, two = getattr(first, name), getattr(second, name)
         if isinstance(one, Section):
             values[name] = _between(one, two, weight)
+        elif name == "change" and 0 in (one, two):
+            values[name] = one if weight < 0.5 else two  # 0 is as it comes: no number between
         elif isinstance(one, bool) or not isinstance(one, int | float):
             values[name] = one if weight < 0.5 else two
         else:

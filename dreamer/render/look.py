@@ -112,8 +112,8 @@ class Look:
         """
         from dreamer.render import steering
 
-        steering.check(self.settings, self.files.photos, self.row)
         place = devices.choose(self.device) if self.loaded is None else self.loaded.device
+        steering.check(self.settings, self.files.photos, self.row)
         return replace(self, device=str(place))
 
     def recipe(self, origin: Origin, size: tuple[int, int]) -> Recipe:

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from dreamer.core import masks
+from dreamer.core import guidance, masks
+from dreamer.core.guidance import Guide
 from dreamer.core.objectives import Objective, Term
 from dreamer.core.tone import LUMA
 from dreamer.errors import InputError, UsageError
 from dreamer.mask_text import Mask
-from dreamer.media import faces, images, reading
 from dreamer.media.files import shown
 from dreamer.media.images import Photo
 from dreamer.networks.network import Network
 from dreamer.networks.rows import LOGITS
+from dreamer.render import faces
 from dreamer.render.explaining import seeing
 from dreamer.target_files import file_name
 
+LIKELY = 0.01
+"""The probability below which a class is taken to be absent."""
 SIGHT = 512
 """The longer side, px, at which a network is asked where layers answer, whatever a picture has: so
 that a mask is the same for a small dream and a large one."""
@@ -38,7 +41,7 @@ def make(
     mask: Mask,
     size: tuple[int, int],
     *,
-    path: str = "",
+    file: Photo | None = None,
     photo: Photo | None = None,
     heat: Tensor | None = None,
     feather: float = 0.0,
@@ -49,7 +52,7 @@ def make(
     Args:
         mask: any kind but "rest", which other masks make: `dreamer.core.masks.rest`.
         size: width and height of the picture, px.
-        path: where the mask's file is; what its text says by default.
+        file: the mask's picture: needed for a file.
         photo: needed for "alpha".
         heat: where the network sees the target, `(1, 1, h, w)`: needed for "auto", see `heat`.
         feather: how wide the soft edge is, as a share of the longer side; it lies inside.
@@ -62,8 +65,8 @@ def make(
         InputError: the file cannot be used, or nothing at all is covered.
         UsageError: it is "rest", or an ellipse that covers nothing.
     """
-    made, notes = _where(mask, size, path or mask.path, photo, heat)
-    label = _label(mask, path)
+    made, notes = _where(mask, size, file, photo, heat)
+    label = f"'{shown(file_name(mask.path))}'" if mask.kind == "file" else mask.kind
     if mask.inverted != invert:
         made = masks.invert(made)
     if not bool((made > 0).any()):
@@ -74,17 +77,24 @@ def make(
 
 
 @torch.no_grad()
-def heat(objective: Objective, network: Network, pixels: Tensor) -> Tensor:
+def heat(
+    objective: Objective,
+    network: Network,
+    pixels: Tensor,
+    guides: Mapping[str, Guide] | None = None,
+) -> Tensor:
     """Find where a picture answers to what an objective wants already.
 
     Classes are found as by `seeing.places`, at several sizes. In a layer each channel is brought to
     its own mean and spread over the picture, and what lies below the mean is cut off: what remains
-    are the places where it stands out. Terms that are to be avoided do not count.
+    are the places where it stands out. A guide is where the picture is like it already. Terms that
+    are to be avoided do not count.
 
     Args:
         objective: its weights as they were asked for, not yet divided by scales.
         network: loaded.
         pixels: `(1, 3, H, W)` in 0..1.
+        guides: by the names that the objective has for them.
 
     Returns:
         `(1, 1, h, w)`, from 0, stretched over the whole picture.
@@ -113,10 +123,33 @@ def heat(objective: Objective, network: Network, pixels: Tensor) -> Tensor:
     answers = seeing.inside(layers, picture.to(network.device), network) if layers else {}
     for term in others:
         if term.layer in answers:
-            where = _outstanding(term, answers[term.layer].cpu())
+            maps = answers[term.layer]
+            if term.guide is not None:
+                seen = (guides or {})[term.guide]
+                bank = guidance.banks(seen, network.features([term.layer]), size, [term.layer])
+                where = guidance.similarities(maps, bank[term.layer]).clamp_min(0).cpu()
+            else:
+                where = _outstanding(term, maps.cpu())
             where = seeing.spread(where, strides[term.layer], size, size)
             total += term.weight * _to_one(where)
     return total[None]
+
+
+@torch.no_grad()
+def unseen(objective: Objective, network: Network, pixels: Tensor) -> tuple[str, ...]:
+    """Say which of the wanted classes a picture, `(1, 3, H, W)`, hardly looks like."""
+    wanted = [term for term in objective.terms if term.layer == LOGITS and term.weight > 0]
+    if not wanted:
+        return ()
+    picture = seeing.shown(pixels[0], seeing.sight(network), network.row.minimum)
+    answers = network.features([LOGITS])(picture.to(network.device))[LOGITS]
+    likely = answers.flatten(2).mean(2).softmax(1)[0].tolist()
+    return tuple(
+        f"the network sees {likely[term.channel]:.1%} of '{term.label}' in this picture: the mask "
+        "auto is where it is least unlike that"
+        for term in wanted
+        if term.channel is not None and likely[term.channel] < LIKELY
+    )
 
 
 def keep(names: Sequence[str], pixels: Tensor) -> tuple[Tensor, tuple[str, ...]]:
@@ -156,12 +189,17 @@ def _face(box: faces.Box, size: tuple[int, int]) -> Tensor:
 
 
 def _where(
-    mask: Mask, size: tuple[int, int], path: str, photo: Photo | None, heat: Tensor | None
+    mask: Mask,
+    size: tuple[int, int],
+    file: Photo | None,
+    photo: Photo | None,
+    heat: Tensor | None,
 ) -> tuple[Tensor, tuple[str, ...]]:
     """Return where a mask is before it is inverted."""
     width, height = size
     if mask.kind == "file":
-        return _of_file(path, size)
+        assert file is not None
+        return _of_file(file, size)
     if mask.kind == "alpha":
         if photo is None or photo.alpha is None or bool((photo.alpha >= 1).all()):
             name = "this picture" if photo is None else f"'{shown(photo.name)}'"
@@ -182,9 +220,8 @@ def _where(
     )
 
 
-def _of_file(path: str, size: tuple[int, int]) -> tuple[Tensor, tuple[str, ...]]:
-    """Read a mask: its light, its opacity, or both."""
-    picture = images.load(reading.read(path), name=file_name(path))
+def _of_file(picture: Photo, size: tuple[int, int]) -> tuple[Tensor, tuple[str, ...]]:
+    """Take a mask from a picture: its light, its opacity, or both."""
     notes = picture.notes
     luma = (picture.pixels * torch.tensor(LUMA)[:, None, None]).sum(0)
     made = luma
@@ -203,10 +240,6 @@ def _of_file(path: str, size: tuple[int, int]) -> tuple[Tensor, tuple[str, ...]]
         )
     made = ((made - _NOISE) / (1 - 2 * _NOISE)).clamp(0, 1)
     return masks.bring(made[None, None], (height, width)), notes
-
-
-def _label(mask: Mask, path: str) -> str:
-    return f"'{shown(file_name(path or mask.path))}'" if mask.kind == "file" else mask.kind
 
 
 def _nothing(mask: Mask, label: str, *, inverted: bool) -> InputError | UsageError:

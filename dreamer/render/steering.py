@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,12 +16,11 @@ from dreamer.core import ascent, masks, palettes
 from dreamer.core.ascent import Ascent, Goal, Likeness, Step
 from dreamer.core.guidance import Guide
 from dreamer.core.objectives import Objective, Pick, Term
-from dreamer.core.resampling import resample
 from dreamer.errors import InputError
-from dreamer.media import faces, files, images, reading
 from dreamer.media.images import Photo
 from dreamer.networks.rows import Row
 from dreamer.recipe import Recipe, TermRecord, grid, likeness_layers
+from dreamer.render import faces, pictures
 from dreamer.render import masks as picture_masks
 from dreamer.settings import Settings
 from dreamer.target_files import Like
@@ -44,13 +42,7 @@ _CONTENT, _CONTENT_AMOUNT = "patterns", 0.5
 _MARGIN, _LEAST_MARGIN = 0.12, 32
 # A part larger than this share of the picture is not worth cutting out.
 _WORTH_CUTTING = 0.75
-_ONE_COLOUR = 2 / 255
-_LONGEST_SHAPE = 16
 _GLANCE = (256, 256)  # the size at which pictures are checked
-
-
-class _CoversNothing(InputError):  # noqa: N818 - what was found, and a fault of stills only
-    """Nothing of this picture may change; of another one it may."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +76,7 @@ class Aim:
     def on(self, pixels: Tensor) -> Aim:
         """Return the same for a picture that differs from the photo inside of the masks only."""
         if self.where is not None:
-            pixels = self.photo + self.where * (pixels - self.photo)
+            pixels = torch.where(self.where > 0, pixels, self.photo)
         return replace(self, base=pixels)
 
 
@@ -103,7 +95,7 @@ def aim(
         pixels: what is dreamed on, `(1, 3, H, W)` in 0..1, on the network's device.
         network: loaded.
         photo: what it is from, with its transparency.
-        filmed: whether it is one of many: where masks cover nothing it then stays as it is.
+        filmed: whether it is one of many: masks may then cover nothing of it.
 
     Raises:
         InputError: a picture that is not there, cannot be used, or is another one by now; or
@@ -112,12 +104,9 @@ def aim(
     """
     size = (pixels.shape[3], pixels.shape[2])
     objectives = _objectives(recipe, network.row)
-    try:
-        wheres, notes = _wheres(recipe, pixels, network, objectives, photo)
-    except _CoversNothing:
-        if not filmed:
-            raise
-        wheres, notes = (torch.zeros_like(pixels[:, :1]),) * len(objectives), ()
+    guides = _guides(recipe, network.row, pixels)
+    makes = _Masks(recipe, pixels, network, guides, photo, filmed)
+    wheres, notes = makes.wheres(objectives)
     whole = ascent.union(wheres)
     base, recolour = _coloured(recipe, pixels, whole)
     return Aim(
@@ -125,7 +114,7 @@ def aim(
         base=base,
         goals=tuple(Goal(*pair) for pair in zip(objectives, wheres, strict=True)),
         photos={name: each.to(pixels) for name, each in references(recipe, size).items()},
-        guides=_guides(recipe, network.row, pixels),
+        guides=guides,
         likeness=_likeness(recipe, network),
         where=whole,
         box=None if whole is None else _box(whole, recipe, network.row),
@@ -144,7 +133,8 @@ def dream(aimed: Aim, network: Network, loop: Ascent, seed: int) -> Iterator[Ste
         seed: see `dreamer.core.ascent.generator`.
     """
     box, base, goals, photos = aimed.box, aimed.base, aimed.goals, aimed.photos
-    if aimed.where is not None and not bool((aimed.where > 0).any()):
+    goals = tuple(g for g in goals if g.where is None or bool((g.where > 0).any()))
+    if not goals:
         return
     part = loop
     if box is not None:
@@ -195,15 +185,15 @@ def references(recipe: Recipe | VisualRecipe, size: tuple[int, int]) -> dict[str
         InputError: a photo that is not there, cannot be read, or is another one by now.
     """
     likes = dict.fromkeys(term.like for term in recipe.terms if term.like is not None)
-    return {like.sha256: _reference(_path(like), like.sha256, size) for like in likes}
+    return {like.sha256: pictures.reference(like, size) for like in likes}
 
 
-def check(settings: Settings, pictures: Mapping[str, Like], row: Row) -> None:
+def check(settings: Settings, named: Mapping[str, Like], row: Row) -> None:
     """Refuse pictures that cannot steer anything, before a dream or many are begun.
 
     Args:
         settings: how to dream.
-        pictures: those that it names, by their paths in it.
+        named: the pictures that it names, by their paths in it.
         row: the network's.
 
     Raises:
@@ -214,15 +204,14 @@ def check(settings: Settings, pictures: Mapping[str, Like], row: Row) -> None:
     for text in settings.targets_on(row.name).values():
         for term in targets.parse(text).terms:
             if term.kind in ("guide", "style"):
-                like = pictures[term.path]
-                _guide(_path(like), like.sha256, _GLANCE, row.minimum)
-    for path in settings.files:
-        _loaded(_path(pictures[path]), pictures[path].sha256)
-    for index, mask in enumerate(settings.masks):
+                pictures.guide(named[term.path], _GLANCE, row.minimum)
+    for text in filter(None, (settings.mask.where, *settings.regions)):
+        mask = mask_text.parse(text)
         if mask.kind == "file":
-            invert = settings.mask.invert and index == 0 and bool(settings.mask.where)
-            path = _path(pictures[mask.path])
-            picture_masks.make(mask, _GLANCE, path=path, invert=invert)
+            invert = settings.mask.invert and text == settings.mask.where
+            pictures.mask(named[mask.path], text, _GLANCE, 0.0, invert)
+    if settings.colours.path:
+        pictures.colours(named[settings.colours.path])
     if "faces" in settings.mask.keep:
         faces.library()
 
@@ -266,71 +255,15 @@ def _guide_name(like: Like) -> str:
     return f"guide:{like.sha256}"
 
 
-def _path(like: Like) -> str:
-    """Return where a picture is; one of a recipe from a file is looked for where one is."""
-    return like.path or Path(like.name).name
-
-
-def _shown(path: str) -> str:
-    return files.shown(Path(path).name)
-
-
-@functools.lru_cache(maxsize=4)  # the frames of a film and the pictures of a batch share them
-def _loaded(path: str, sha256: str) -> Photo:
-    photo = images.load(reading.read(path), name=Path(path).name)
-    if photo.sha256 != sha256:
-        raise InputError(
-            f"'{_shown(path)}' has changed: it is not the picture that the dream was planned with.",
-            "Put that picture back, or ask for the new one.",
-        )
-    return photo
-
-
-@functools.lru_cache(maxsize=4)
-def _reference(path: str, sha256: str, size: tuple[int, int]) -> Tensor:
-    pixels = _loaded(path, sha256).pixels[None]
-    height, width = pixels.shape[2:]
-    scale = min(width / size[0], height / size[1])
-    wide, high = (max(1, round(scale * side)) for side in size)
-    top, left = (height - high) // 2, (width - wide) // 2
-    cut = pixels[:, :, top : top + high, left : left + wide]
-    return resample(cut, (size[1], size[0])).clamp(0, 1)
-
-
 def _guides(recipe: Recipe, row: Row, pixels: Tensor) -> dict[str, Guide]:
     """Return the pictures to be guided by, by the names the objectives have for them."""
     size = (pixels.shape[2], pixels.shape[3])
     found = {}
     for like in dict.fromkeys(term.guide for term in recipe.terms if term.guide is not None):
-        guide = _guide(_path(like), like.sha256, size, row.minimum)
+        guide = pictures.guide(like, size, row.minimum)
         visible = None if guide.visible is None else guide.visible.to(pixels)
         found[_guide_name(like)] = replace(guide, pixels=guide.pixels.to(pixels), visible=visible)
     return found
-
-
-@functools.lru_cache(maxsize=4)
-def _guide(path: str, sha256: str, size: tuple[int, int], least: int) -> Guide:
-    photo = _loaded(path, sha256)
-    visible = None if photo.alpha is None else photo.alpha[None, None]
-    seen = photo.pixels if photo.alpha is None else photo.pixels[:, photo.alpha > 0.5]
-    if seen.numel() == 0:
-        raise InputError(
-            f"'{_shown(path)}' is transparent all over: there is nothing to go towards.",
-            "Give a picture that shows something.",
-        )
-    seen = seen.flatten(1)
-    if float((seen.amax(1) - seen.amin(1)).amax()) <= _ONE_COLOUR:
-        raise InputError(
-            f"'{_shown(path)}' is of one colour: there is nothing to go towards.",
-            "Give a picture that shows something.",
-        )
-    if max(photo.size) > _LONGEST_SHAPE * min(photo.size):
-        raise InputError(
-            f"'{_shown(path)}' is {photo.size[0]}x{photo.size[1]} pixels: too narrow "
-            "to go towards.",
-            f"Give a picture that is at most {_LONGEST_SHAPE} times as long as wide.",
-        )
-    return Guide(photo.pixels[None], visible, least).at(size)
 
 
 def _likeness(recipe: Recipe, network: Network) -> Likeness | None:
@@ -338,85 +271,101 @@ def _likeness(recipe: Recipe, network: Network) -> Likeness | None:
     amount = recipe.settings.likeness.amount
     if amount > 0:
         names = likeness_layers(recipe.settings, network.row)
-    elif any(term.by == "style" for term in recipe.terms):
-        names, amount = network.row.level(_CONTENT), _CONTENT_AMOUNT
-    else:
+        return Likeness(network.features(list(names)), amount)
+    weights = [abs(term.weight) for term in recipe.terms]
+    styles = [abs(term.weight) for term in recipe.terms if term.by == "style"]
+    if not styles:
         return None
-    return Likeness(network.features(list(names)), amount)
+    # As much as there is of a style: in a fade it comes and goes with it.
+    amount = _CONTENT_AMOUNT * math.fsum(styles) / math.fsum(weights)
+    return Likeness(network.features(list(network.row.level(_CONTENT))), amount)
 
 
-def _wheres(
-    recipe: Recipe,
-    pixels: Tensor,
-    network: Network,
-    objectives: tuple[Objective, ...],
-    photo: Photo | None,
-) -> tuple[tuple[Tensor | None, ...], tuple[str, ...]]:
-    """Make the masks of all regions; None for all of the picture."""
-    settings = recipe.settings
-    notes: list[str] = []
+@dataclass(frozen=True)
+class _Masks:
+    """Makes the masks of one picture: see `aim`."""
 
-    def made(text: str, wanted: Objective, *, invert: bool = False) -> Tensor:
-        mask = mask_text.parse(text)
-        heat = picture_masks.heat(wanted, network, pixels) if mask.kind == "auto" else None
-        path = ""
-        if mask.path:
-            path = _path(recipe.file(mask.path))
-            _loaded(path, recipe.file(mask.path).sha256)
-        size, feather = (pixels.shape[3], pixels.shape[2]), settings.mask.feather
+    recipe: Recipe
+    pixels: Tensor
+    network: Network
+    guides: Mapping[str, Guide]
+    photo: Photo | None
+    filmed: bool
+
+    def wheres(
+        self, objectives: Sequence[Objective]
+    ) -> tuple[tuple[Tensor | None, ...], tuple[str, ...]]:
+        """Return the mask of each region, and what the user should know.
+
+        None is all of the picture: the only one without regions, or a rest of nothing else.
+        """
+        settings, notes = self.recipe.settings, list[str]()
+        limit = self._limit(notes)
+        if not settings.regions:
+            what = "The mask" if settings.mask.where else "The photo but for what is kept"
+            self._check(limit, what, "what is kept leaves nothing of it")
+            return (limit,), tuple(notes)
+        found = {
+            text: self._made(text, wanted, notes)
+            for text, wanted in zip(settings.regions, objectives, strict=True)
+            if mask_text.parse(text).kind != "rest"
+        }
+        own = list(found.values())
+        if len(own) > 1 and (share := masks.overlap(own)) > 0:
+            notes.append(
+                f"regions overlap in {share:.0%} of the picture, where they share the dream"
+            )
+        divided = dict(zip(found, masks.shares(own), strict=True)) if own else {}
+        rest = masks.rest(own) if own else None
+        wheres = [divided.get(text, rest) for text in settings.regions]
+        if limit is not None:
+            wheres = [limit if each is None else limit * each for each in wheres]
+        for text, each in zip(settings.regions, wheres, strict=True):
+            self._check(
+                each, f"The region '{text}'", "the mask, or other regions, leave nothing of it"
+            )
+        return tuple(wheres), tuple(notes)
+
+    def _limit(self, notes: list[str]) -> Tensor | None:
+        """Return what holds for all regions."""
+        mask, limits = self.recipe.settings.mask, list[Tensor]()
+        if mask.where:
+            wanted = objective(self.recipe, self.network.row)
+            limits.append(self._made(mask.where, wanted, notes, invert=mask.invert))
+        if mask.keep:
+            kept, more = picture_masks.keep(mask.keep.split(","), self.pixels.cpu())
+            limits.append(kept.to(self.pixels))
+            notes += more
+        return functools.reduce(torch.mul, limits) if limits else None
+
+    def _made(
+        self, text: str, wanted: Objective, notes: list[str], *, invert: bool = False
+    ) -> Tensor:
+        """Return one mask."""
+        mask, feather = mask_text.parse(text), self.recipe.settings.mask.feather
+        size = (self.pixels.shape[3], self.pixels.shape[2])
+        if mask.kind == "file":
+            found, more = pictures.mask(self.recipe.file(mask.path), text, size, feather, invert)
+            notes += more
+            return found.to(self.pixels)
+        heat = None
+        if mask.kind == "auto":
+            heat = picture_masks.heat(wanted, self.network, self.pixels, self.guides)
+            notes += picture_masks.unseen(wanted, self.network, self.pixels)
         try:
             found, more = picture_masks.make(
-                mask, size, path=path, photo=photo, heat=heat, feather=feather, invert=invert
+                mask, size, photo=self.photo, heat=heat, feather=feather, invert=invert
             )
-        except InputError as error:
-            if mask.kind != "auto":
+        except InputError:
+            if not self.filmed:
                 raise
-            raise _CoversNothing(error.message, error.advice) from error
-        notes.extend(more)
-        return found
+            return torch.zeros_like(self.pixels[:, :1])
+        notes += more
+        return found.to(self.pixels)
 
-    limits = []
-    if settings.mask.where:
-        wanted = objective(recipe, network.row)
-        limits.append(made(settings.mask.where, wanted, invert=settings.mask.invert))
-    if settings.mask.keep:
-        kept, more = picture_masks.keep(settings.mask.keep.split(","), pixels.cpu())
-        limits.append(kept)
-        notes.extend(more)
-    limit = functools.reduce(torch.mul, limits).to(pixels) if limits else None
-    if not settings.regions:
-        what = "The mask" if settings.mask.where else "The photo but for what is kept"
-        _check_covers(limit, what, "what is kept leaves nothing of it")
-        return (limit,), tuple(notes)
-    found: dict[str, Tensor] = {}
-    for text, wanted in zip(settings.regions, objectives, strict=True):
-        if mask_text.parse(text).kind != "rest":
-            found[text] = made(text, wanted).to(pixels)
-    wheres = _shared(list(settings.regions), found, notes)
-    if limit is not None:
-        wheres = [limit if each is None else limit * each for each in wheres]
-    for text, each in zip(settings.regions, wheres, strict=True):
-        _check_covers(
-            each, f"The region '{text}'", "the mask, or other regions, leave nothing of it"
-        )
-    return tuple(wheres), tuple(notes)
-
-
-def _shared(
-    regions: list[str], found: Mapping[str, Tensor], notes: list[str]
-) -> list[Tensor | None]:
-    """Divide the picture among its regions: those that overlap share, rest gets what is left."""
-    own = list(found.values())
-    if len(own) > 1 and (share := masks.overlap(own)) > 0:
-        notes.append(f"regions overlap in {share:.0%} of the picture, where they share the dream")
-    divided = dict(zip(found, masks.shares(own), strict=True)) if own else {}
-    rest = masks.rest(own) if own else None
-    return [divided.get(text, rest) for text in regions]
-
-
-def _check_covers(where: Tensor | None, what: str, why: str) -> None:
-    if where is not None and not bool((where > 0).any()):
-        raise _CoversNothing(f"{what} covers nothing: {why}.", "Change the mask or what is kept.")
+    def _check(self, where: Tensor | None, what: str, why: str) -> None:
+        if where is not None and not self.filmed and not bool((where > 0).any()):
+            raise InputError(f"{what} covers nothing: {why}.", "Change the mask or what is kept.")
 
 
 def _coloured(
@@ -426,30 +375,24 @@ def _coloured(
     colours = recipe.settings.colours
     if not colours.path:
         return pixels, None
-    like = recipe.file(colours.path)
     recolour = functools.partial(
-        _recoloured, _loaded(_path(like), like.sha256), colours.kind == "match", where
+        _recoloured,
+        pictures.colours(recipe.file(colours.path)).to(pixels),
+        colours.kind == "match",
+        where,
     )
     if recipe.settings.colour.when == "after":
         return pixels, recolour
     return recolour(pixels), None
 
 
-def _recoloured(source: Photo, of_all: bool, where: Tensor | None, picture: Tensor) -> Tensor:
+def _recoloured(reference: Tensor, of_all: bool, where: Tensor | None, picture: Tensor) -> Tensor:
     """Give a picture another's colours: as many of each, or its main ones."""
-    reference = _opaque(source).to(picture)
     if of_all:
         coloured = palettes.match(picture, reference, where)
     else:
         coloured = palettes.paint(picture, palettes.extract(reference))
     return coloured if where is None else picture + where * (coloured - picture)
-
-
-def _opaque(photo: Photo) -> Tensor:
-    """Return the colours that are seen of a picture, `(1, 3, h, w)`: as a line, if it has holes."""
-    if photo.alpha is None or not bool((photo.alpha > 0.5).any()):
-        return photo.pixels[None]
-    return photo.pixels[:, photo.alpha > 0.5][None, :, None]
 
 
 def _box(where: Tensor, recipe: Recipe, row: Row) -> Box | None:

@@ -26,7 +26,7 @@ from dreamer.render.steering import Aim
 
 # The share of the change that a full likeness goes without: brought to all of it, what the photo's
 # early layer does not mind is mostly noise.
-_HELD = 0.45
+_LIKENESS_COST = 0.45
 
 OnStep = Callable[[Step], None]
 Stop = Callable[[], bool]
@@ -105,7 +105,7 @@ def start(recipe: Recipe, photo: Photo | None) -> Photo:
 def plan(recipe: Recipe) -> Ascent:
     """Return the numbers of the loop."""
     settings = recipe.settings
-    held = 1 - _HELD * settings.likeness.amount
+    left = 1 - _LIKENESS_COST * settings.likeness.amount
     return Ascent(
         sizes=tuple((height, width) for width, height in recipe.octaves),
         steps=recipe.steps,
@@ -120,7 +120,7 @@ def plan(recipe: Recipe) -> Ascent:
         hold=settings.colour.hold,
         blend=settings.mix.blend,
         canvas=settings.ascent.canvas,
-        change=settings.ascent.change * settings.ascent.strength * held,
+        change=settings.ascent.change * settings.ascent.strength * left,
     )
 
 

@@ -309,7 +309,7 @@ def _interrupted() -> Interrupted:
 
 
 def _aimed(request: Request, target: str) -> Request:
-    return replace(request, overrides={**request.overrides, "target": target})
+    return replace(request, overrides={**request.overrides, "target": target, "regions": {}})
 
 
 def _size(own: tuple[int, int], row: rows.Row) -> int:

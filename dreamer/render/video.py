@@ -19,6 +19,7 @@ from dreamer.networks.network import Network
 from dreamer.recipe import Recipe
 from dreamer.render import devices, steering, still
 from dreamer.render.film_job import OnProgress, Progress, Stop
+from dreamer.render.steering import Aim
 from dreamer.render.zoom import keyframe_seed, levels
 
 
@@ -59,20 +60,20 @@ class Frames:
         self, first: int, *, on_progress: OnProgress | None = None, stop: Stop | None = None
     ) -> Iterator[int]:
         """Dream the frames from one on, see `Pictures.dream`."""
-        before: Tensor | None = None
+        before: Aim | None = None
         back = max(0, first - 1)
         with contextlib.closing(clips.frames(self.clip, back)) as pictures:  # type: ignore[type-var]
             for number, data in enumerate(pictures, back):
                 with self._computing():
-                    photo = self._photo(data)
+                    aimed = self._aim(data)
                     if number >= first:
-                        dreamed = self._dream(number, before, photo, on_progress, stop)
+                        dreamed = self._dream(number, before, aimed, on_progress, stop)
                         if dreamed is None:
                             return
                         self._keep(number, dreamed)
                 if number >= first:
                     yield number
-                before = photo
+                before = aimed
 
     def ready(self, kept: int) -> int:
         """Return how many frames can be shown: those that are there."""
@@ -104,21 +105,22 @@ class Frames:
             return photo[:, :, :height, :width].contiguous()
         return resampling.resample(photo, (height, width)).clamp(0, 1)
 
+    def _aim(self, data: bytes) -> Aim:
+        """Return what steers a frame of the clip: masks are of it, as is what is around them."""
+        photo = self._photo(data).to(self.network.device)
+        return steering.aim(self.recipe.whole, photo, self.network, filmed=True)
+
     def _dream(
         self,
         number: int,
-        before: Tensor | None,
-        photo: Tensor,
+        before: Aim | None,
+        aimed: Aim,
         on_progress: OnProgress | None,
         stop: Stop | None,
     ) -> Tensor | None:
         """Return a frame's dream; None if it was to stop."""
-        recipe, start, gain = self._start(number, before, photo)
+        recipe, aimed, gain = self._start(number, before, aimed)
         seed = keyframe_seed(recipe.seed, number)
-        # Masks are of the frame as it was filmed, and outside of them it stays that.
-        aimed = steering.aim(recipe, photo.to(self.network.device), self.network, filmed=True)
-        if start is not photo:
-            aimed = aimed.on(start.to(self.network.device))
         step: Step | None = None
         for step in still.steps(recipe, aimed, self.network, seed, gain=gain):
             if on_progress is not None:
@@ -127,24 +129,27 @@ class Frames:
                 return None
         return (steering.unmoved(aimed) if step is None else step.picture()).cpu()
 
-    def _start(
-        self, number: int, before: Tensor | None, photo: Tensor
-    ) -> tuple[Recipe, Tensor, float]:
+    def _start(self, number: int, before: Aim | None, aimed: Aim) -> tuple[Recipe, Aim, float]:
         """Return how a frame is dreamed, on what, and how much stronger than that."""
         keep = self.recipe.keep
         if before is not None and keep > 0:
-            dreamed = self.load(number - 1)
-            start = video.carried(before, dreamed, photo, keep, self._estimator)
+            # What other colours make of a frame is no dream: it is neither carried nor measured.
+            difference = self.load(number - 1) - steering.unmoved(before).cpu()
+            photo = aimed.photo.cpu()
+            start = video.carried(before.photo.cpu(), difference, photo, keep, self._estimator)
             if start is not None:
-                now = video.strength(before, dreamed)
-                return self.recipe.again, start, video.gain(now, self._reference())
-        return self.recipe.whole, photo, 1.0
+                if aimed.base is not aimed.photo:
+                    start = (start + (aimed.base - aimed.photo).cpu()).clamp(0, 1)
+                gain = video.gain(video.strength(difference), self._reference())
+                return self.recipe.again, aimed.on(start.to(self.network.device)), gain
+        return self.recipe.whole, aimed, 1.0
 
     def _reference(self) -> float:
         """Return how strong the first frame's dream is."""
         if self._first is None:
             with contextlib.closing(clips.frames(self.clip)) as pictures:  # type: ignore[type-var]
-                self._first = video.strength(self._photo(next(pictures)), self.load(0))
+                undreamed = steering.unmoved(self._aim(next(pictures))).cpu()
+            self._first = video.strength(self.load(0) - undreamed)
         return self._first
 
     def _keep(self, number: int, dreamed: Tensor) -> None:

@@ -193,7 +193,7 @@ def _briefly(how: Look, keep: float, octaves: int) -> Look:
     wanted = min(float(most), most * STEPS * (10 * (1 - keep)) ** POWER)
     steps = min(most, max(1, round(wanted)))
     strength = settings.ascent.strength * (wanted / steps if steps else 1)
-    few = {"steps": steps, "coarse_steps": 1.0, "strength": min(10.0, strength)}
+    few = {"steps": steps, "coarse_steps": 1.0, "strength": min(10.0, strength), "change": 0.0}
     changed = settings.model_copy(
         update={
             "ascent": settings.ascent.model_copy(update=few),

@@ -344,3 +344,8 @@ def test_flags_make_the_request_that_python_makes():
 )
 def test_what_is_begun_is_completed(complete, begun, offered):
     assert complete(begun) == offered
+
+
+def test_one_file_by_two_paths_is_one_file(run):
+    flags = ("--mask", "./mask.png", "--color", "match:mask.png", "--dry-run")
+    assert run("dream", "in/cat.png", *flags, "-o", "x.png")[0] == 0

@@ -199,7 +199,7 @@ def test_without_gradients_squares_are_covered_instead():
 
 def test_a_plain_picture_has_no_edges_along_its_border(lite):
     plain = torch.full((1, 3, 96, 64), 0.7)
-    maps = seeing._inside(["block2"], plain, lite)["block2"]
+    maps = seeing.inside(["block2"], plain, lite)["block2"]
     assert maps.shape[2:] == (24, 16)
     assert torch.allclose(maps, maps[:, :, 12:13, 8:9].expand_as(maps), atol=1e-4)
     with torch.no_grad():

@@ -1,5 +1,6 @@
 """What steers a dream of one picture: masks, regions, guides, colours and likeness."""
 
+import itertools
 import shutil
 import sys
 from dataclasses import replace
@@ -18,6 +19,7 @@ from dreamer.errors import InputError, UsageError
 from dreamer.media import images
 from dreamer.networks.network import Network
 from dreamer.recipe import Recipe, likeness_layers
+from dreamer.render import pictures as named
 from dreamer.render import steering, still
 from dreamer.render.job import Job, prepare
 from dreamer.render.look import Request
@@ -205,8 +207,14 @@ def test_of_a_cut_out_what_is_opaque_dreams_and_its_transparency_stays(plan, dre
     assert not torch.equal(made.pixels, job.photo.pixels)
 
 
-@pytest.mark.parametrize("when", ["after", "before"])
-@pytest.mark.parametrize("mode", ["keep", "luma", "match:cup.png", "palette:cup.png"])
+@pytest.mark.parametrize(
+    ("mode", "when"),
+    [
+        ("keep", "after"),
+        ("luma", "after"),
+        *itertools.product(["match:cup.png", "palette:cup.png"], ["after", "before"]),
+    ],
+)
 @pytest.mark.parametrize("blend", [0.0, 0.4])
 def test_whatever_happens_to_the_colours_outside_of_the_mask_they_are_the_photo_s(
     plan, dream, mode, when, blend
@@ -553,6 +561,12 @@ def test_a_guide_that_leads_nowhere_is_named_before_anything_is_dreamed(plan, ki
         plan(regions={LEFT: "parts", "rest": kind.format(name)})
 
 
+def forget():
+    """Read pictures anew, as in another process."""
+    for each in (named.reference, named.guide, named.mask, named.colours):
+        each.cache_clear()
+
+
 CHANGED = [
     ({"target": "guide:own.png@block5"}, "changed"),
     ({"target": "style:own.png@block5"}, "changed"),
@@ -566,8 +580,7 @@ def test_a_picture_that_changed_since_it_was_planned_is_an_error(plan, net, want
     Path("own.png").write_bytes(Path("cup.png").read_bytes())
     job = plan(**wanted)
     Path("own.png").write_bytes(Path("woman.png").read_bytes())
-    steering._loaded.cache_clear()  # as in another process
-    steering._guide.cache_clear()
+    forget()
     with pytest.raises(InputError, match=r"own\.png' has changed") as caught:
         still.dream(job.recipe, job.photo, net)
     assert "Put that picture back" in caught.value.advice
@@ -582,7 +595,7 @@ def test_a_picture_that_changed_since_it_was_planned_is_an_error(plan, net, want
 def test_a_mask_that_changed_since_it_was_planned_is_an_error(plan, net, wanted):
     job = plan(**wanted)
     Image.open("mask.png").rotate(180).save("mask.png")
-    steering._loaded.cache_clear()
+    forget()
     with pytest.raises(InputError, match=r"mask\.png' has changed"):
         still.dream(job.recipe, job.photo, net)
 
@@ -708,8 +721,8 @@ def test_matched_colours_are_those_of_the_other_picture(dream):
     cup = palettes.to_oklab(images.load("cup.png").pixels[None]).mean((0, 2, 3))
     for when in ("after", "before"):
         free, made = (
-            palettes.to_oklab(dream(colour__mode=mode, colour__when=when).pixels[None])
-            for mode in ("free", "match:cup.png")
+            palettes.to_oklab(dream(colour__mode=mode, **more).pixels[None])
+            for mode, more in (("free", {}), ("match:cup.png", {"colour__when": when}))
         )
         apart = [float((each.mean((0, 2, 3)) - cup).norm()) for each in (free, made)]
         assert apart[1] < 0.5 * apart[0]
@@ -767,3 +780,39 @@ def test_a_recipe_that_was_read_looks_for_its_pictures_where_one_is(plan, net):
     assert read_again.terms[0].guide.path == read_again.files[0].path == ""
     made = still.dream(job.recipe, job.photo, net).pixels
     assert torch.equal(still.dream(read_again, job.photo, net).pixels, made)
+
+
+def test_a_mask_that_is_known_already_is_the_one_of_the_recipe(plan, net):
+    first = plan(mask__where="mask.png")
+    before = still.dream(first.recipe, first.photo, net).pixels
+    Image.open("mask.png").rotate(180).save("mask.png")
+    assert torch.equal(still.dream(first.recipe, first.photo, net).pixels, before)
+    second = plan(mask__where="mask.png")
+    after = still.dream(second.recipe, second.photo, net).pixels
+    turned = (after != first.photo.pixels).any(0).flip(0, 1)
+    assert (turned & (before != first.photo.pixels).any(0)).float().mean() > 0.05
+    assert second.recipe.hash != first.recipe.hash
+
+
+def test_the_mask_auto_of_a_guide_is_where_the_photo_is_like_it(plan):
+    wheres = []
+    for name in ("cup.png", "woman.png"):
+        found = aimed(plan(target=f"guide:{name}@block5", mask__where="auto")).where
+        assert 0 < found.mean() < 1
+        wheres.append(found)
+    assert not torch.equal(*wheres)
+
+
+def test_the_mask_auto_of_a_class_that_is_not_there_is_said_to_be_a_guess(plan, net):
+    job = plan(target="class:zebra", mask__where="auto")
+    made = still.dream(job.recipe, job.photo, net)
+    assert any("of 'class:zebra' in this picture" in note for note in made.notes)
+
+
+def test_a_style_holds_as_much_as_there_is_of_it(plan, net):
+    amounts = []
+    for target in ("style:cup.png@block5", "style:cup.png@block5 + 3*block5", "block5"):
+        job = plan(target=target)
+        found = steering.aim(job.recipe, job.photo.pixels[None], net).likeness
+        amounts.append(0.0 if found is None else found.amount)
+    assert amounts == pytest.approx([0.5, 0.125, 0])

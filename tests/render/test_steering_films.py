@@ -332,3 +332,44 @@ def test_a_frame_in_which_all_is_kept_stays_as_it_was(clip, mkv, filmed, keep, s
     frames = clip(name=f"{keep}.mkv", mask__keep=keep)
     assert list(frames.dream(0)) == [0, 1, 2]
     assert list(frames.frames(2, 3)) == [plain]
+
+
+def test_a_clip_that_stands_still_stays_as_dreamed_as_it_was(clip, mkv, filmed):
+    write(mkv.with_name("still.mkv"), [filmed[0]] * 5)
+    frames = clip(name="still.mkv", ascent__steps=4, octaves__count=2)
+    assert frames.recipe.whole.settings.ascent.change > 0
+    list(frames.dream(0))
+    photo = frames._photo(filmed[0])
+    sizes = [float((frames.load(k) - photo).square().mean().sqrt()) for k in range(5)]
+    assert all(0.75 < size / sizes[0] < 1.2 for size in sizes)
+
+
+def test_a_region_that_is_empty_in_a_frame_leaves_the_others(zoom, net):
+    half = torch.ones(1, 3, SIZE[1], SIZE[0])
+    half[:, :, :, : SIZE[0] // 2] = 0
+    regions = {"ellipse:0.2,0.5,0.1,0.2": "block5", "rest": "block3"}
+    recipe = zoom(overrides={"regions": regions, "mask.keep": "dark"}).recipe.recipe_at(1)
+    size = (recipe.size[1], recipe.size[0])
+    found = steering.aim(recipe, torch.nn.functional.interpolate(half, size), net, filmed=True)
+    first, rest = found.goals
+    assert not first.where.any()
+    assert rest.where.any()
+    assert [step.moved for step in steering.dream(found, net, still.plan(recipe), 0)]
+
+
+def test_a_clip_keeps_the_colours_that_it_was_given_before_it_is_dreamed(clip, net, filmed):
+    frames = clip(colour__mode="palette:a.png", colour__when="before", ascent__strength=0.1)
+    list(frames.dream(0))
+    for number, data in enumerate(filmed):
+        photo = frames._photo(data)
+        wanted = steering.aim(frames.recipe.whole, photo, net).base
+        apart = [float((each - wanted).abs().mean()) for each in (frames.load(number), photo)]
+        assert apart[0] < 0.5 * apart[1]
+
+
+def test_what_colours_are_changed_by_is_no_dream_that_grows(clip, mkv, filmed):
+    write(mkv.with_name("still.mkv"), [filmed[0]] * 4)
+    frames = clip(name="still.mkv", ascent__steps=0, colour__mode="match:a.png")
+    list(frames.dream(0))
+    first, *others = (pixels(data).int() for data in frames.frames(0, 4))
+    assert all((each - first).abs().float().mean() < 0.5 for each in others)

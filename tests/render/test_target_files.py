@@ -16,7 +16,7 @@ from dreamer.errors import InputError, UsageError
 from dreamer.film import fades
 from dreamer.media import images
 from dreamer.recipe import Recipe
-from dreamer.render import steering, still
+from dreamer.render import pictures, steering, still
 from dreamer.render.batch import cluster
 from dreamer.render.batch.tasks import Made, Task
 from dreamer.render.job import prepare, read_recipe
@@ -146,7 +146,7 @@ def test_a_dream_of_files_is_made_again_beside_them_and_nowhere_else(run, monkey
     assert run("dream", "near/cup.png", "-t", TARGET, *FLAGS, "-o", "near/a.png")[0] == 0
     code, _, said = run("dream", "--from", "near/a.png", "-o", "b.png")
     assert code == 4
-    assert "caricature of the photo 'my cat.png', which is not here" in said
+    assert "needs the picture 'my cat.png', which is not here" in said
     Path("far/my cat.png").rename("near/my cat.png")  # beside the recipe's file; no v.npy is needed
     assert run("dream", "--from", "near/a.png", "-o", "b.png")[0] == 0
     assert Path("b.png").read_bytes() == Path("near/a.png").read_bytes()
@@ -166,7 +166,8 @@ def test_a_dream_of_files_is_made_again_beside_them_and_nowhere_else(run, monkey
 def test_a_photo_that_is_replaced_before_it_is_read_is_an_error(embedded):
     made = resolved()
     Image.new("RGB", (60, 40), "teal").save("far/my cat.png")
-    with pytest.raises(InputError, match="my cat.png' is not the photo"):
+    pictures.reference.cache_clear()  # what was read before is still the right one
+    with pytest.raises(InputError, match="my cat.png' has changed"):
         still.dream(made, images.load("near/cup.png"), embedded)
 
 

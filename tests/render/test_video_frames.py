@@ -187,14 +187,16 @@ def test_after_a_frame_without_anything_to_see_the_clip_begins_anew_and_so_it_do
     for plain in (0.0, 0.5, 1.0):
         nothing = torch.full_like(scene, plain)
         for before, after in ((nothing, scene), (scene, nothing)):
-            assert video.carried(before, before, after, 0.9, Estimator()) is None
-        assert video.carried(nothing, nothing, nothing, 0.9, Estimator()) is not None
+            assert video.carried(before, torch.zeros_like(before), after, 0.9, Estimator()) is None
+        assert (
+            video.carried(nothing, torch.zeros_like(nothing), nothing, 0.9, Estimator()) is not None
+        )
     # A fade, and a flash, are no cuts.
     fade = [scene * share / 12 for share in range(13)]
     for before, after in zip(fade, fade[1:], strict=False):
-        assert video.carried(before, before, after, 0.9, Estimator()) is not None
+        assert video.carried(before, torch.zeros_like(before), after, 0.9, Estimator()) is not None
     flash = (scene * 1.5 + 0.1).clamp(0, 1)
-    assert video.carried(scene, scene, flash, 0.9, Estimator()) is not None
+    assert video.carried(scene, torch.zeros_like(scene), flash, 0.9, Estimator()) is not None
 
 
 @pytest.mark.parametrize("clip", ["sliding.mkv", "cut.mkv"])

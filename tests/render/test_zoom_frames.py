@@ -189,7 +189,10 @@ def test_a_path_of_keys_that_are_all_alike_is_the_camera_of_the_flags(make):
     alike = make(path=(key, replace(key, at=1.1, ease="linear"), replace(key, at=2.0)))
     assert alike.recipe.hash != flags.recipe.hash
     for one, two in zip(shown(alike), shown(flags), strict=True):
-        assert (one - two).abs().max() <= 1
+        # Their cameras differ in the last bits, which ascent may make a level or two of.
+        apart = (one - two).abs()
+        assert apart.max() <= 3
+        assert apart.mean() < 0.1
 
 
 def test_a_path_that_is_gone_on_with_in_the_middle_is_the_same_film(make, tmp_path):

@@ -77,7 +77,7 @@ def find(pixels: Tensor) -> list[Box]:
     boxes += [[size[1] - x - w, y, w, h] for x, y, w, h in mirrored]
     down, across = height / size[0], width / size[1]
     once: list[Box] = []
-    for x, y, w, h in sorted(boxes, key=lambda box: -box[2]):
+    for x, y, w, h in sorted(boxes, key=lambda box: (-box[2], box)):
         middle_y, middle_x = (y + h / 2) * down, (x + w / 2) * across
         # One face may be found from several sides.
         if not any(t <= middle_y < b and m <= middle_x < r for t, m, b, r in once):
