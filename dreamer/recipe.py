@@ -24,6 +24,7 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
+from pydantic_core import PydanticSerializationError
 
 import dreamer
 from dreamer import mask_text, targets
@@ -268,7 +269,21 @@ class Recipe(_Part):
 
     def to_json(self) -> str:
         """Return one line of JSON."""
-        return self.model_dump_json(by_alias=True)
+        return dumped(self)
+
+
+def dumped(model: BaseModel) -> str:
+    """Return a model as one line of JSON.
+
+    A Ctrl-C that hits a serializer of ours comes out of pydantic as another error, without its
+    cause.
+    """
+    try:
+        return model.model_dump_json(by_alias=True)
+    except PydanticSerializationError as error:
+        if KeyboardInterrupt.__name__ in str(error):
+            raise KeyboardInterrupt from error
+        raise
 
 
 def from_json(text: str, source: str) -> Recipe:

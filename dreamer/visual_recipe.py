@@ -26,6 +26,7 @@ from dreamer.recipe import (
     Pixels,
     TermRecord,
     check_version,
+    dumped,
 )
 
 SCHEMA = 1
@@ -187,7 +188,7 @@ class VisualRecipe(_Part):
 
     def to_json(self) -> str:
         """Return one line of JSON."""
-        return self.model_dump_json(by_alias=True)
+        return dumped(self)
 
 
 class VisualSheet(_Part):
@@ -208,7 +209,7 @@ def sheet_json(recipes: Sequence[VisualRecipe]) -> str:
     """Return what a file with these pictures carries: one recipe, or those of a sheet."""
     if len(recipes) == 1:
         return recipes[0].to_json()
-    return VisualSheet(pictures=tuple(recipes)).model_dump_json(by_alias=True)
+    return dumped(VisualSheet(pictures=tuple(recipes)))
 
 
 def is_visual(text: str) -> bool:

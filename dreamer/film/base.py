@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 import dreamer
-from dreamer.recipe import Pixels, Recipe
+from dreamer.recipe import Pixels, Recipe, dumped
 
 SCHEMA = 2
 # Raised whenever the same numbers make another film.
@@ -81,7 +81,7 @@ class FilmRecipe(Part):
 
     def to_json(self) -> str:
         """Return one line of JSON."""
-        return self.model_dump_json(by_alias=True)
+        return dumped(self)
 
 
 # What only describes a film, or one of its pictures, wherever it stands in the recipe.

@@ -372,4 +372,4 @@ def test_what_colours_are_changed_by_is_no_dream_that_grows(clip, mkv, filmed):
     frames = clip(name="still.mkv", ascent__steps=0, colour__mode="match:a.png")
     list(frames.dream(0))
     first, *others = (pixels(data).int() for data in frames.frames(0, 4))
-    assert all((each - first).abs().float().mean() < 0.5 for each in others)
+    assert all((each - first).abs().float().mean() < 2 for each in others)

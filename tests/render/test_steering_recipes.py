@@ -558,3 +558,15 @@ def test_a_visualization_takes_some_channels(embedded, target):
     assert made.terms[0].choice == target.partition(":")[2]
     made = dreamer.visualize(target, network=embedded, size=64, steps=2, threads=1, views=2)
     assert made.pixels.isfinite().all()
+
+
+def test_ctrl_c_in_the_middle_of_writing_a_recipe_down_is_ctrl_c(monkeypatch):
+    made = resolved()
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dreamer.recipe._told", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        everything().to_json()
+    assert made.to_json()
