@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from benchmarks import batch, films, machine, processes, steer, steps, strength, video, visualize
-from benchmarks.rows import Row, table
+from benchmarks.rows import Row, saved, table
 
 PARTS = {
     "steps": steps.measure,
@@ -32,18 +32,20 @@ def main() -> int:
     )
     parser.add_argument("--quick", action="store_true", help="3 repeats, 1 photo a preset")
     parser.add_argument("--json", type=Path, help="where to save; benchmarks/results by default")
+    parser.add_argument("--compare", type=Path, help="an earlier run's JSON, to show beside")
     chosen = parser.parse_args()
+    before = None if chosen.compare is None else saved(chosen.compare)
     repeats = 3 if chosen.quick else chosen.repeats
     rows: list[Row] = []
     for name in chosen.only or PARTS:
         print(f"measuring {name} ...", file=sys.stderr, flush=True)
         rows += PARTS[name](repeats, chosen.quick)
-    print(table(rows))
+    print(table(rows, before))
     folder = Path(__file__).parent / "results"
     path = chosen.json or folder / time.strftime("%Y-%m-%d-%H%M%S.json")
     path.parent.mkdir(parents=True, exist_ok=True)
-    saved = {"schema": 1, "machine": machine.describe(), "rows": [row.to_dict() for row in rows]}
-    path.write_text(json.dumps(saved, indent=1) + "\n")
+    run = {"schema": 1, "machine": machine.describe(), "rows": [row.to_dict() for row in rows]}
+    path.write_text(json.dumps(run, indent=1) + "\n")
     print(f"saved {path}", file=sys.stderr)
     return int(any(row.passed is False for row in rows))
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 
 @dataclass
@@ -39,13 +41,31 @@ class Row:
         return {**asdict(self), "passed": self.passed}
 
 
-def table(rows: Sequence[Row]) -> str:
-    """Lay the rows out as a Markdown table."""
-    lines = ["| row | measured | required | | detail |", "|---|---|---|---|---|"]
+def saved(path: Path) -> dict[str, float]:
+    """Read the numbers of an earlier run, by the names of their rows."""
+    return {row["name"]: row["value"] for row in json.loads(path.read_text())["rows"]}
+
+
+def table(rows: Sequence[Row], before: Mapping[str, float] | None = None) -> str:
+    """Lay the rows out as a Markdown table.
+
+    Args:
+        rows: what was measured.
+        before: the numbers of an earlier run by the names of their rows, to be shown beside.
+    """
+    heads = ["row", "measured", *([] if before is None else ["before"]), "required", "", "detail"]
+    lines = [_line(heads), _line(["---"] * len(heads))]
     for row in rows:
         required = f">= {row.at_least:g}" if row.at_least is not None else ""
         required = f"<= {row.at_most:g}" if row.at_most is not None else required
         mark = {True: "ok", False: "MISSED", None: ""}[row.passed]
-        value = f"{row.value:.3g} {row.unit}"
-        lines.append(f"| {row.name} | {value} | {required} | {mark} | {row.detail} |")
+        cells = [row.name, f"{row.value:.3g} {row.unit}"]
+        if before is not None:
+            old = before.get(row.name)
+            cells.append("" if old is None else f"{old:.3g} {row.unit}")
+        lines.append(_line([*cells, required, mark, row.detail]))
     return "\n".join(lines)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
