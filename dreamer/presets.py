@@ -189,10 +189,11 @@ def _place(problem: str) -> tuple[str, int]:
 def _over(values: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
     """Put settings over others.
 
-    A new target does away with those for single networks, new regions with all others, and a step
-    of another size with the change that steps are brought to.
+    A new target does away with those for single networks and for regions, new regions with all
+    others, and a step of another size with the change that steps are brought to.
     """
-    merged = {k: v for k, v in base.items() if k != "targets" or "target" not in values}
+    dropped = ("targets", "regions") if "target" in values else ()
+    merged = {key: value for key, value in base.items() if key not in dropped}
     for key, value in values.items():
         below = merged.get(key)
         if isinstance(value, dict) and isinstance(below, dict) and key != "regions":

@@ -346,8 +346,13 @@ def differences(old: Recipe, new: Recipe) -> list[str]:
     before, after = (_flat(recipe.settings.model_dump()) for recipe in (old, new))
     for path in sorted(before.keys() | after.keys()):
         if path != "description" and before.get(path) != after.get(path):
-            changed.append(f"{path} ({after.get(path)} instead of {before.get(path)})")
+            new_value, old_value = (_shown(values.get(path)) for values in (after, before))
+            changed.append(f"{path} ({new_value} instead of {old_value})")
     return changed or ["what the detail levels stand for"]
+
+
+def _shown(value: object) -> object:
+    return "nothing" if value in (None, "", {}) else value
 
 
 def _of_files(recipe: Recipe) -> list[tuple[object, ...]]:

@@ -120,6 +120,9 @@ _HINTS = (
         "A weight is a plain number before one asterisk, as in 0.7*parts - 0.2*block3.",
     ),
 )
+_SPACED = re.compile(
+    r"(like|direction|guide|style):\s*([^\"@]*\s[^\"@]*?)\s*@([\w.:-]+)", re.IGNORECASE
+)
 _KIND = re.compile(rf"(?P<kind>{_NAME}):", _FLAGS)
 
 
@@ -541,6 +544,13 @@ def _unreadable(text: str, position: int) -> errors.UsageError:
     if not rest:
         return errors.UsageError(
             f"The target '{text}' ends where a name should follow.", f"Its terms can be {KINDS}."
+        )
+    spaced = _SPACED.match(rest)
+    if spaced is not None:
+        right = f'{spaced[1]}:"{spaced[2]}"@{spaced[3]}'
+        return errors.UsageError(
+            f"The target '{text}' cannot be read at '{rest}'.",
+            f"A name with spaces stands in double quotes: {right}.",
         )
     advice = next((advice for hint, advice in _HINTS if hint.match(rest)), None)
     kind = _KIND.match(rest)

@@ -198,7 +198,7 @@ def test_every_layer_of_every_network_can_be_written_as_a_target() -> None:
         ("parts:[37]", "a direction of a detail level"),
         ("likes:photo.jpg@parts", "Did you mean like?"),
         ("like:photo.jpg", "like:photo.jpg@parts"),
-        ("like:my photo.jpg@parts", 'like:"my photo.jpg"@block8'),
+        ("like:my photo.jpg@parts", 'like:"my photo.jpg"@parts'),
         ("direction:a.npy", "direction:numbers.npy@block8"),
         ("block8:[]", "block8:[37, -0.5*12]"),
         ("block8:[37", "block8:[37, -0.5*12]"),

@@ -9,6 +9,7 @@ import functools
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
@@ -35,10 +36,11 @@ def complete_network(incomplete: str) -> list[str]:
 
 
 def complete_target(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Name the detail levels, and the layers of the chosen network, that begin so."""
+    """Name the detail levels, the layers of the chosen network and the kinds that begin so."""
     name = ctx.params.get("network") or rows.DEFAULT
     layers = [layer.name for layer in rows.row(name).layers] if name in rows.names() else []
-    return [name for name in (*rows.LEVELS, *layers) if name.startswith(incomplete)]
+    kinds = ("class:", "direction:", "guide:", "like:", "style:")
+    return [name for name in (*rows.LEVELS, *layers, *kinds) if name.startswith(incomplete)]
 
 
 def complete_level(incomplete: str) -> list[str]:
@@ -48,14 +50,31 @@ def complete_level(incomplete: str) -> list[str]:
 
 def complete_color(incomplete: str) -> list[str]:
     """Name the ways to treat the photo's colours that begin so."""
+    for kind in ("match:", "palette:"):
+        if incomplete.startswith(kind):
+            return [kind + name for name in _begun(incomplete.removeprefix(kind))]
     modes = ("free", "keep", "luma", "match:", "palette:")
     return [mode for mode in modes if mode.startswith(incomplete)]
 
 
 def complete_mask(incomplete: str) -> list[str]:
-    """Name the kinds of masks that begin so; files complete by themselves once they are begun."""
-    kinds = ("alpha", "auto", "ellipse:", "not:")
-    return [kind for kind in kinds if kind.startswith(incomplete)]
+    """Name the kinds of masks, and the files, that begin so."""
+    before = "not:" if incomplete.startswith("not:") else ""
+    begun = incomplete.removeprefix(before)
+    kinds = [kind for kind in ("alpha", "auto", "ellipse:", "not:") if kind.startswith(begun)]
+    return [before + name for name in (*kinds, *_begun(begun))]
+
+
+def _begun(incomplete: str) -> list[str]:
+    """Name the files and folders that begin so."""
+    found = sorted(Path(incomplete).parent.glob("*")) if not incomplete.endswith("/") else []
+    found = found or sorted(Path(incomplete or ".").glob("*"))
+    named = [f"{path}/" if path.is_dir() else str(path) for path in found]
+    return [
+        name
+        for name in named
+        if name.startswith(incomplete) and not Path(name).name.startswith(".")
+    ]
 
 
 def complete_keep(incomplete: str) -> list[str]:

@@ -240,9 +240,12 @@ def pictures_again(wanted: Iterable[Like], recipe: str) -> dict[str, Like]:
     for like in wanted:
         path = beside(recipe, like.name, like.sha256)
         if path is None:
+            places = (Path(), Path(recipe).parent)
+            there = any((place / Path(like.name).name).is_file() for place in places)
+            said = "which is not here" if not there else "and the one of that name here is another"
             raise InputError(
                 f"The recipe in '{files.shown(recipe)}' needs the picture "
-                f"'{files.shown(like.name)}', which is not here.",
+                f"'{files.shown(like.name)}', {said}.",
                 "Put that same picture beside the recipe's file, or into the folder that you are "
                 "in.",
             )
@@ -287,7 +290,7 @@ def _names(request: Request, old: Recipe | None) -> tuple[Settings, str, rows.Ro
     else:
         preset = presets.Preset(presets.Found(old.preset, Path(), "file"), old.settings)
     settings = presets.merge(preset, request.overrides).settings
-    if settings.regions and request.overrides.get("target") is not None:
+    if request.overrides.get("regions") and request.overrides.get("target") is not None:
         raise UsageError(
             f"The target '{request.overrides['target']}' and regions both say what to dream.",
             "Give the target a region of its own: --region rest=TARGET.",

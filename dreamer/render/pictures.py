@@ -87,7 +87,7 @@ def guide(like: Like, size: tuple[int, int], least: int) -> Guide:
         raise InputError(
             f"'{name}' is transparent all over: there is nothing to go towards.", advice
         )
-    if float((seen.amax(1) - seen.amin(1)).amax()) <= _ONE_COLOUR:
+    if is_plain(seen):
         raise InputError(f"'{name}' is of one colour: there is nothing to go towards.", advice)
     if max(photo.size) > _LONGEST_SHAPE * min(photo.size):
         raise InputError(
@@ -129,6 +129,11 @@ def colours(like: Like) -> Tensor:
         seen = flat[:, : side * side].view(3, side, side) if side else seen
     stride = -(-max(seen.shape) // _COLOURS)
     return seen[None, :, ::stride, ::stride].clone()
+
+
+def is_plain(pixels: Tensor) -> bool:
+    """Whether pixels `(3, N)` in 0..1 are all of one colour."""
+    return float((pixels.amax(1) - pixels.amin(1)).amax()) <= _ONE_COLOUR
 
 
 def _visible(photo: Photo) -> Tensor:

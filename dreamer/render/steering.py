@@ -17,6 +17,7 @@ from dreamer.core.ascent import Ascent, Goal, Likeness, Step
 from dreamer.core.guidance import Guide
 from dreamer.core.objectives import Objective, Pick, Term
 from dreamer.errors import InputError
+from dreamer.media.files import shown
 from dreamer.media.images import Photo
 from dreamer.networks.rows import Row
 from dreamer.recipe import Recipe, TermRecord, grid, likeness_layers
@@ -42,6 +43,7 @@ _CONTENT, _CONTENT_AMOUNT = "patterns", 0.5
 _MARGIN, _LEAST_MARGIN = 0.12, 32
 # A part larger than this share of the picture is not worth cutting out.
 _WORTH_CUTTING = 0.75
+_NEXT_TO_NOTHING = 0.05  # of a mask
 _GLANCE = (256, 256)  # the size at which pictures are checked
 
 
@@ -210,8 +212,14 @@ def check(settings: Settings, named: Mapping[str, Like], row: Row) -> None:
         if mask.kind == "file":
             invert = settings.mask.invert and text == settings.mask.where
             pictures.mask(named[mask.path], text, _GLANCE, 0.0, invert)
-    if settings.colours.path:
-        pictures.colours(named[settings.colours.path])
+    colours = settings.colours
+    if colours.path:
+        found = pictures.colours(named[colours.path])
+        if colours.kind == "match" and pictures.is_plain(found[0].flatten(1)):
+            raise InputError(
+                f"'{shown(named[colours.path].name)}' is of one colour: there are none to match.",
+                "Give a picture of several, or tint with palette:FILE.",
+            )
     if "faces" in settings.mask.keep:
         faces.library()
 
@@ -300,10 +308,10 @@ class _Masks:
         None is all of the picture: the only one without regions, or a rest of nothing else.
         """
         settings, notes = self.recipe.settings, list[str]()
+        notes += self._itself()
         limit = self._limit(notes)
         if not settings.regions:
-            what = "The mask" if settings.mask.where else "The photo but for what is kept"
-            self._check(limit, what, "what is kept leaves nothing of it")
+            self._check(limit, f"With --keep {settings.mask.keep} there is nothing to dream on.")
             return (limit,), tuple(notes)
         found = {
             text: self._made(text, wanted, notes)
@@ -321,9 +329,7 @@ class _Masks:
         if limit is not None:
             wheres = [limit if each is None else limit * each for each in wheres]
         for text, each in zip(settings.regions, wheres, strict=True):
-            self._check(
-                each, f"The region '{text}'", "the mask, or other regions, leave nothing of it"
-            )
+            self._check(each, f"The mask, or other regions, leave nothing of the region '{text}'.")
         return tuple(wheres), tuple(notes)
 
     def _limit(self, notes: list[str]) -> Tensor | None:
@@ -336,7 +342,13 @@ class _Masks:
             kept, more = picture_masks.keep(mask.keep.split(","), self.pixels.cpu())
             limits.append(kept.to(self.pixels))
             notes += more
-        return functools.reduce(torch.mul, limits) if limits else None
+        if not limits:
+            return None
+        limit = functools.reduce(torch.mul, limits)
+        if len(limits) > 1 and float(limit.mean()) < _NEXT_TO_NOTHING * float(limits[0].mean()):
+            notes.append(f"--keep {mask.keep} leaves next to nothing of the mask")
+        # With all of it there is no mask, to the bit.
+        return None if bool((limit >= 1).all()) else limit
 
     def _made(
         self, text: str, wanted: Objective, notes: list[str], *, invert: bool = False
@@ -363,9 +375,19 @@ class _Masks:
         notes += more
         return found.to(self.pixels)
 
-    def _check(self, where: Tensor | None, what: str, why: str) -> None:
+    def _check(self, where: Tensor | None, what: str) -> None:
         if where is not None and not self.filmed and not bool((where > 0).any()):
-            raise InputError(f"{what} covers nothing: {why}.", "Change the mask or what is kept.")
+            raise InputError(what, "Change the mask or what is kept.")
+
+    def _itself(self) -> list[str]:
+        """Say that a guide is the photo itself: it is there already."""
+        own = self.recipe.origin.sha256
+        names = {t.guide.name for t in self.recipe.terms if t.guide and t.guide.sha256 == own}
+        return [
+            f"'{name}' is the photo itself: like:{name}@LEVEL makes more of what is in it"
+            for name in sorted(names)
+            if own
+        ]
 
 
 def _coloured(

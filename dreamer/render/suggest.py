@@ -206,6 +206,11 @@ def prepare(request: Request, *, count: int = 9, thumbnails: bool = True) -> Pla
             "asked for.",
             "Leave one of them out.",
         )
+    if request.overrides.get("regions"):
+        raise UsageError(
+            "Regions were given, and suggestions of other targets asked for.",
+            "Leave one of them out.",
+        )
     made = request.photo in MADE and not Path(str(request.photo)).exists()
     if made or (request.photo is None and request.recipe is None):
         raise _no_photo()
@@ -216,6 +221,13 @@ def prepare(request: Request, *, count: int = 9, thumbnails: bool = True) -> Pla
     job = jobs.prepare(asked)
     if job.photo is None:
         raise _no_photo()
+    from dreamer.render import pictures
+
+    if pictures.is_plain(job.photo.pixels.flatten(1)):
+        raise InputError(
+            f"'{files.shown(job.photo.name)}' is of one colour: nothing in it stands out.",
+            "Give a photo that shows something.",
+        )
     photo, asked = job.photo, replace(asked, photo=None)
     size = request.size or _size(photo.size, job.look.row)
     job = jobs.prepare(replace(asked, photo=photo, size=size))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +71,7 @@ class Frames:
                         dreamed = self._dream(number, before, aimed, on_progress, stop)
                         if dreamed is None:
                             return
-                        self._keep(number, dreamed)
+                        self._keep(number, dreamed, aimed)
                 if number >= first:
                     yield number
                 before = aimed
@@ -122,6 +123,7 @@ class Frames:
         recipe, aimed, gain = self._start(number, before, aimed)
         seed = keyframe_seed(recipe.seed, number)
         step: Step | None = None
+        aimed = replace(aimed, recolour=None)
         for step in still.steps(recipe, aimed, self.network, seed, gain=gain):
             if on_progress is not None:
                 on_progress(Progress(number, self.recipe.frames, step.work, recipe.work))
@@ -133,8 +135,7 @@ class Frames:
         """Return how a frame is dreamed, on what, and how much stronger than that."""
         keep = self.recipe.keep
         if before is not None and keep > 0:
-            # What other colours make of a frame is no dream: it is neither carried nor measured.
-            difference = self.load(number - 1) - steering.unmoved(before).cpu()
+            difference = self._dreamed(number - 1) - before.base.cpu()
             photo = aimed.photo.cpu()
             start = video.carried(before.photo.cpu(), difference, photo, keep, self._estimator)
             if start is not None:
@@ -148,11 +149,28 @@ class Frames:
         """Return how strong the first frame's dream is."""
         if self._first is None:
             with contextlib.closing(clips.frames(self.clip)) as pictures:  # type: ignore[type-var]
-                undreamed = steering.unmoved(self._aim(next(pictures))).cpu()
-            self._first = video.strength(self.load(0) - undreamed)
+                base = self._aim(next(pictures)).base.cpu()
+            self._first = video.strength(self._dreamed(0) - base)
         return self._first
 
-    def _keep(self, number: int, dreamed: Tensor) -> None:
-        data = images.encode(dreamed[0], ".png")
-        with files.replacing(self.path(number)) as stream:
-            stream.write(data)
+    def _keep(self, number: int, dreamed: Tensor, aimed: Aim) -> None:
+        """Keep a frame as it is shown, and what the next one is dreamed on, if that is another."""
+        if aimed.recolour is not None:
+            # Carried on in its new colours it would be given them again and again.
+            _write(self._uncoloured(number), dreamed)
+            dreamed = aimed.recolour(dreamed.to(self.network.device)).cpu()
+        _write(self.path(number), dreamed)
+
+    def _dreamed(self, number: int) -> Tensor:
+        """Return a frame as it was dreamed, `(1, 3, H, W)` in 0..1."""
+        path = self._uncoloured(number)
+        return images.load(str(path)).pixels[None] if path.exists() else self.load(number)
+
+    def _uncoloured(self, number: int) -> Path:
+        return self.folder / f"uncoloured-{number:06}.png"
+
+
+def _write(path: Path, picture: Tensor) -> None:
+    data = images.encode(picture[0], ".png")
+    with files.replacing(path) as stream:
+        stream.write(data)

@@ -325,10 +325,13 @@ def test_flags_make_the_request_that_python_makes():
 @pytest.mark.parametrize(
     ("complete", "begun", "offered"),
     [
-        (complete_mask, "", ["alpha", "auto", "ellipse:", "not:"]),
-        (complete_mask, "a", ["alpha", "auto"]),
+        (complete_mask, "a", ["alpha", "auto", "an odd=mask, really.png"]),
+        (complete_mask, "not:a", ["not:alpha", "not:auto", "not:an odd=mask, really.png"]),
         (complete_mask, "el", ["ellipse:"]),
-        (complete_mask, "mask.p", []),
+        (complete_mask, "mask.p", ["mask.png"]),
+        (complete_mask, "in/", ["in/cat.png", "in/cup.png"]),
+        (complete_mask, "in/ca", ["in/cat.png"]),
+        (complete_mask, "nowhere/", []),
         (complete_keep, "", ["faces", "edges", "dark", "light"]),
         (complete_keep, "f", ["faces"]),
         (complete_keep, "faces,", ["faces,edges", "faces,dark", "faces,light"]),
@@ -338,8 +341,8 @@ def test_flags_make_the_request_that_python_makes():
         (complete_color, "", ["free", "keep", "luma", "match:", "palette:"]),
         (complete_color, "m", ["match:"]),
         (complete_color, "pal", ["palette:"]),
-        (complete_color, "match:", ["match:"]),
-        (complete_color, "match:a", []),
+        (complete_color, "match:m", ["match:mask.png"]),
+        (complete_color, "match:x", []),
     ],
 )
 def test_what_is_begun_is_completed(complete, begun, offered):

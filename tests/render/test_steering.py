@@ -308,16 +308,19 @@ def test_regions_that_overlap_are_told_and_share(plan, dream):
         ({"mask__where": "white.png", "mask__invert": True}, r"'white\.png' is the whole picture"),
         (
             {"mask__where": LEFT, "regions": {RIGHT: "parts"}},
-            f"The region '{RIGHT}' covers nothing",
+            f"leave nothing of the region '{RIGHT}'",
         ),
         (
             {"regions": {"white.png": "parts", "rest": "textures"}},
-            "The region 'rest' covers nothing",
+            "leave nothing of the region 'rest'",
         ),
-        ({"photo": "white.png", "mask__keep": "light"}, "what is kept leaves nothing"),
+        (
+            {"photo": "white.png", "mask__keep": "light"},
+            "With --keep light there is nothing to dream on",
+        ),
         (
             {"photo": "white.png", "mask__keep": "light", "mask__where": LEFT},
-            "what is kept leaves nothing",
+            "With --keep light there is nothing to dream on",
         ),
         ({"mask__where": "alpha"}, "'cat.png' has no transparency"),
         ({"mask__where": "gone.png"}, "gone.png"),
@@ -816,3 +819,34 @@ def test_a_style_holds_as_much_as_there_is_of_it(plan, net):
         found = steering.aim(job.recipe, job.photo.pixels[None], net).likeness
         amounts.append(0.0 if found is None else found.amount)
     assert amounts == pytest.approx([0.5, 0.125, 0])
+
+
+def test_a_mask_of_all_of_the_picture_is_none_to_the_bit(plan, dream):
+    Image.new("L", (20, 10), 255).save("white.png")
+    masked, plain = dream(mask__where="white.png"), dream()
+    assert torch.equal(masked.pixels, plain.pixels)
+    assert any("covers the whole picture" in note for note in masked.notes)
+
+
+def test_it_is_said_when_hardly_anything_is_left(dream):
+    photo = Image.open("cat.png")
+    photo.paste("black", (0, 0, 60, 64))
+    photo.paste("grey", (60, 0, 96, 64))
+    photo.save("half.png")
+    made = dream("half.png", mask__where="ellipse:0.46,0.5,0.2,0.3", mask__keep="dark")
+    assert any("next to nothing of the mask" in note for note in made.notes)
+
+
+def test_a_guide_that_is_the_photo_itself_is_told(dream):
+    (note,) = (n for n in dream(target="guide:cat.png@block5").notes if "itself" in n)
+    assert "like:cat.png@LEVEL" in note
+
+
+def test_there_is_nothing_to_match_in_a_picture_of_one_colour(plan):
+    Image.new("RGB", (20, 20)).save("black.png")
+    with pytest.raises(
+        InputError, match=r"'black\.png' is of one colour: there are none"
+    ) as caught:
+        plan(colour__mode="match:black.png")
+    assert "palette:FILE" in caught.value.advice
+    assert plan(colour__mode="palette:black.png")

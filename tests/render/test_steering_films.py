@@ -208,9 +208,12 @@ def test_fades_of_looks_with_regions_are_those_of_the_nearer_look(zoom, journey,
     assert len(whole(keyframes)) == 8
 
 
-def test_a_target_of_a_journey_cannot_go_over_a_preset_s_regions(zoom):
+def test_a_target_of_a_journey_goes_over_a_preset_s_regions_but_not_over_those_asked_for(zoom):
+    first, second = zoom("one 1s, block5 1s", preset="one").recipe.stretches
+    assert first.recipe.settings.regions
+    assert not second.recipe.settings.regions
     with pytest.raises(UsageError, match="regions both say what to dream"):
-        zoom("one 1s, block5 1s", preset="one")
+        zoom("one 1s, block5 1s", overrides={"regions": {ELLIPSE: "parts"}})
 
 
 def test_by_feedback_frames_after_the_first_take_steps_as_they_are(zoom):
@@ -367,9 +370,20 @@ def test_a_clip_keeps_the_colours_that_it_was_given_before_it_is_dreamed(clip, n
         assert apart[0] < 0.5 * apart[1]
 
 
-def test_what_colours_are_changed_by_is_no_dream_that_grows(clip, mkv, filmed):
-    write(mkv.with_name("still.mkv"), [filmed[0]] * 4)
-    frames = clip(name="still.mkv", ascent__steps=0, colour__mode="match:a.png")
+@pytest.mark.parametrize("mode", ["match:a.png", "palette:a.png"])
+@pytest.mark.parametrize("strength", [0.0, 1.0])
+def test_a_clip_in_other_colours_does_not_run_away(clip, mkv, filmed, mode, strength):
+    write(mkv.with_name("still.mkv"), [filmed[0]] * 8)
+    wanted = {"colour__mode": mode, "ascent__strength": strength, "ascent__steps": 3}
+    frames = clip(name="still.mkv", **wanted)
     list(frames.dream(0))
-    first, *others = (pixels(data).int() for data in frames.frames(0, 4))
-    assert all((each - first).abs().float().mean() < 2 for each in others)
+    photo = frames._photo(filmed[0])
+    sizes = [float((frames.load(k) - photo).square().mean().sqrt()) for k in range(8)]
+    assert all(0.8 < size / sizes[0] < 1.2 for size in sizes)
+    # Gone on with in the middle it is the same film.
+    data = list(frames.frames(0, 8))
+    for path in (frames.path(7), frames.path(6)):
+        path.unlink()
+    again = clip(name="still.mkv", **wanted)
+    list(again.dream(6))
+    assert list(again.frames(0, 8)) == data

@@ -335,7 +335,7 @@ def test_a_steered_dream_is_made_again_beside_its_pictures_and_nowhere_else(run)
     Image.open("near/my mask.png").rotate(180).save("near/my mask.png")
     code, _, said = run("dream", "--from", "near/a.png", "-o", "c.png")
     assert code == 4
-    assert "'my mask.png', which is not here" in said
+    assert "'my mask.png', and the one of that name here is another" in said
 
 
 def test_what_is_asked_for_anew_is_not_missed(run):
@@ -378,11 +378,14 @@ def test_regions_are_made_again_and_replaced_only_as_a_whole(run, monkeypatch):
     assert run("dream", "--from", "far/a.png", "-o", "b.png")[0] == 0
     assert Path("b.png").read_bytes() == Path("far/a.png").read_bytes()
     code, _, said = run("dream", "--from", "far/a.png", "-t", "parts", "-o", "c.png")
+    assert code == 0, said
+    assert not read_recipe("c.png").settings.regions
+    code, _, said = run("dream", "--from", "far/a.png", "-t", "parts", *regions, "-o", "d.png")
     assert code == 2
     assert "The target 'parts' and regions both say what to dream" in said
     assert "--region rest=TARGET" in said
     Path("far/cup.png").unlink()
-    other = ("--region", "ellipse:0.5,0.5,0.2,0.2=block5:3", "-o", "c.png")
+    other = ("--region", "ellipse:0.5,0.5,0.2,0.2=block5:3", "-o", "c.png", "--overwrite")
     code, _, said = run("dream", "--from", "far/a.png", *other)
     assert code == 0, said
     assert read_recipe("c.png").settings.regions == {"ellipse:0.5,0.5,0.2,0.2": "block5:3"}

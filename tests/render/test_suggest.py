@@ -165,7 +165,12 @@ def test_a_photo_in_which_nothing_stands_out(tmp_path):
 
 
 def test_no_class_is_suggested_that_is_hardly_there(lite, tmp_path):
-    Image.new("RGB", (64, 64), (128, 128, 128)).save(tmp_path / "grey.png")
+    grey = Image.new("RGB", (64, 64), (128, 128, 128))
+    grey.save(tmp_path / "plain.png")
+    with pytest.raises(InputError, match="plain.png' is of one colour"):
+        suggest.suggest(request("plain.png", lite), thumbnails=False)
+    grey.paste((132, 132, 132), (0, 0, 64, 32))
+    grey.save(tmp_path / "grey.png")
     made = suggest.suggest(request("grey.png", lite), thumbnails=False)
     assert {each.kind for each in made.suggestions} == {"channel"}
     assert min(each.score for each in made.suggestions) >= suggest.LEAST
