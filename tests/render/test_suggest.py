@@ -169,7 +169,7 @@ def test_no_class_is_suggested_that_is_hardly_there(lite, tmp_path):
     grey.save(tmp_path / "plain.png")
     with pytest.raises(InputError, match="plain.png' is of one colour"):
         suggest.suggest(request("plain.png", lite), thumbnails=False)
-    grey.paste((132, 132, 132), (0, 0, 64, 32))
+    grey.paste((132, 128, 128), (0, 0, 32, 64))
     grey.save(tmp_path / "grey.png")
     made = suggest.suggest(request("grey.png", lite), thumbnails=False)
     assert {each.kind for each in made.suggestions} == {"channel"}
