@@ -157,7 +157,7 @@ def test_a_dream_of_files_is_made_again_beside_them_and_nowhere_else(run, monkey
     Image.new("RGB", (60, 40), "teal").save("my cat.png")  # another photo of that name
     code, _, said = run("dream", "--from", "a.png", "-o", "d.png")
     assert code == 4
-    assert "'my cat.png', which is not here" in said
+    assert "'my cat.png', and the one of that name here is another" in said
     asked = (*FLAGS, "-t", 'like:"my cat.png"@parts', "-o", "d.png")
     assert run("dream", "--from", "a.png", *asked)[0] == 0  # it was asked for by name
     assert read_recipe("d.png").terms[0].like.sha256 != read_recipe("a.png").terms[0].like.sha256
