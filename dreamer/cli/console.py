@@ -11,9 +11,9 @@ import re
 import signal
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import typer
 from typer.main import get_command
@@ -22,6 +22,8 @@ from dreamer.errors import DreamerError, Interrupted, OutputError, UsageError, u
 
 if TYPE_CHECKING:
     from typer import Typer
+
+Made = TypeVar("Made")
 
 ENVELOPE = 1
 # Typer brings click along, as a package or inside itself, and exports some of its exceptions: the
@@ -277,3 +279,29 @@ class StopOnInterrupt:
             raise KeyboardInterrupt
         self.asked = True
         console.say(f"\n{self.said}")
+
+
+def in_stages(run: Callable[..., Made]) -> Made:
+    """Do work that writes nothing until it is done, with a bar a stage.
+
+    Args:
+        run: takes `on_progress`, told of the stage and of the share of it that is done, and `stop`.
+    """
+    from tqdm import tqdm
+
+    hidden = console.quiet or console.as_json or not sys.stderr.isatty()
+    with (
+        StopOnInterrupt("Stopping after this step; nothing is written.") as stop,
+        tqdm(
+            total=1.0,
+            disable=hidden,
+            leave=False,
+            bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}",
+        ) as bar,
+    ):
+
+        def on_progress(stage: str, share: float) -> None:
+            bar.set_description_str(stage, False)
+            bar.update(share - bar.n)
+
+        return run(on_progress=on_progress, stop=stop)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import time
 from dataclasses import replace
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dreamer.cli.console import StopOnInterrupt, console
+from dreamer.cli.console import console, in_stages
 from dreamer.cli.options import (
     Json,
     LookOptions,
@@ -23,7 +24,7 @@ from dreamer.cli.options import (
 from dreamer.errors import UsageError
 
 if TYPE_CHECKING:
-    from dreamer.render.explain import Explanation, Plan
+    from dreamer.render.explain import Explanation
 
 STDIO = "-"
 
@@ -91,7 +92,7 @@ def explain(
         console.say(f"Note: {note}.")
     console.detail(plan.job.describe())
     began = time.perf_counter()
-    made = _run(plan)
+    made = in_stages(functools.partial(explaining.run, plan))
     for note in [each for each in made.notes if each not in plan.job.notes]:
         console.say(f"Note: {note}.")
     path = explaining.save(plan, made)
@@ -131,27 +132,3 @@ def summary(made: Explanation) -> str:
             after = "" if channel.after is None else f"{channel.after:+9.1f}"
             lines.append(f"{channel.level:{levels}}  {name:{width}}  {channel.before:+8.1f}{after}")
     return "\n".join(lines)
-
-
-def _run(plan: Plan) -> Explanation:
-    """Do the work, with a bar a stage."""
-    from tqdm import tqdm
-
-    from dreamer.render import explain as explaining
-
-    hidden = console.quiet or console.as_json or not sys.stderr.isatty()
-    with (
-        StopOnInterrupt("Stopping after this step; nothing is written.") as stop,
-        tqdm(
-            total=1.0,
-            disable=hidden,
-            leave=False,
-            bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}",
-        ) as bar,
-    ):
-
-        def on_progress(stage: str, share: float) -> None:
-            bar.set_description_str(stage, False)
-            bar.update(share - bar.n)
-
-        return explaining.run(plan, on_progress=on_progress, stop=stop)

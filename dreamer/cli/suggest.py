@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from dreamer.cli.console import StopOnInterrupt, console
+from dreamer.cli.console import console, in_stages
 from dreamer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def run(request: Request, *, dry_run: bool, count: int = 9) -> int:
         console.finish(_report(plan, dry_run=True), plan.describe())
         return 0
     began = time.perf_counter()
-    made = _make(plan)
+    made = in_stages(functools.partial(suggest.run, plan))
     for note in [each for each in made.notes if each not in plan.notes]:
         console.say(f"Note: {note}.")
     path = str(suggest.save(plan, made))
@@ -60,30 +60,6 @@ def table(made: Suggestions) -> str:
     """Return the suggestions as lines of targets with their reasons."""
     width = max(len(each.target) for each in made.suggestions)
     return "\n".join(f"{each.target:{width}}  {each.why}" for each in made.suggestions)
-
-
-def _make(plan: Plan) -> Suggestions:
-    """Do the work, with a bar a stage."""
-    from tqdm import tqdm
-
-    from dreamer.render import suggest
-
-    hidden = console.quiet or console.as_json or not sys.stderr.isatty()
-    with (
-        StopOnInterrupt("Stopping after this step; nothing is written.") as stop,
-        tqdm(
-            total=1.0,
-            disable=hidden,
-            leave=False,
-            bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}",
-        ) as bar,
-    ):
-
-        def on_progress(stage: str, share: float) -> None:
-            bar.set_description_str(stage, False)
-            bar.update(share - bar.n)
-
-        return suggest.run(plan, on_progress=on_progress, stop=stop)
 
 
 def _report(

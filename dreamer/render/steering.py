@@ -282,7 +282,8 @@ def _likeness(recipe: Recipe, network: Network) -> Likeness | None:
         return Likeness(network.features(list(names)), amount)
     weights = [abs(term.weight) for term in recipe.terms]
     styles = [abs(term.weight) for term in recipe.terms if term.by == "style"]
-    if not styles:
+    # The maco canvas can hold nothing, and keeps the photo's spectrum as it is.
+    if not styles or recipe.settings.ascent.canvas == "maco":
         return None
     # As much as there is of a style: in a fade it comes and goes with it.
     amount = _CONTENT_AMOUNT * math.fsum(styles) / math.fsum(weights)

@@ -850,3 +850,8 @@ def test_there_is_nothing_to_match_in_a_picture_of_one_colour(plan):
         plan(colour__mode="match:black.png")
     assert "palette:FILE" in caught.value.advice
     assert plan(colour__mode="palette:black.png")
+
+
+def test_a_style_on_the_maco_canvas_is_held_by_its_spectrum_alone(plan, net):
+    job = plan(target="style:cup.png@block5", ascent__canvas="maco")
+    assert steering.aim(job.recipe, job.photo.pixels[None], net).likeness is None
