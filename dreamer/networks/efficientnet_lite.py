@@ -11,12 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name everybody uses
-from torch.overrides import has_torch_function_unary
+
+from dreamer.networks import fused
+from dreamer.networks.fused import Convolution
 
 BATCH_NORM_EPSILON = 1e-3
 
@@ -74,44 +75,6 @@ def block_plan(name: str) -> list[tuple[int, Stage]]:
     return plan
 
 
-class _ReLU6(torch.autograd.Function):
-    """ReLU6 in place, keeping only its result for the backward pass.
-
-    Torch's own in-place ReLU6 copies its input first; the result says as well where it was
-    clipped. Inside a block the gradient that comes back was made by a convolution for nobody else,
-    so it is masked in place too: that halves the memory traffic.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, inside: bool) -> Tensor:
-        ctx.mark_dirty(x.clamp_(0.0, 6.0))
-        ctx.save_for_backward(x)
-        ctx.inside = inside
-        return x
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        (y,) = ctx.saved_tensors
-        (gradient,) = grads
-        backward = torch.ops.aten.hardtanh_backward
-        if ctx.inside:
-            return backward.grad_input(gradient, y, 0.0, 6.0, grad_input=gradient), None
-        return backward(gradient, y, 0.0, 6.0), None
-
-
-def relu6_(x: Tensor, *, inside: bool = False) -> Tensor:
-    """Clip `x` to 0..6 in place; cheaper to differentiate than `torch.nn.functional.relu6`.
-
-    Args:
-        x: the output of a convolution.
-        inside: that only another convolution reads the result.
-    """
-    if has_torch_function_unary(x):  # somebody wants to see, or to change, what is computed
-        return F.relu6(x)
-    clipped: Tensor = _ReLU6.apply(x, inside)
-    return clipped
-
-
 class SameConv2d(nn.Conv2d):
     """A convolution padded as TensorFlow's SAME: where the padding is odd, more at the end.
 
@@ -126,6 +89,7 @@ class SameConv2d(nn.Conv2d):
         self.taps = kernel
         size = kernel + 1 if stride == 2 else kernel
         super().__init__(channels, out, size, stride, kernel // 2, groups=groups)
+        self._frozen: tuple[object, Convolution] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(N, C, H, W)` to `(N, C', ceil(H / stride), ceil(W / stride))`."""
@@ -134,6 +98,23 @@ class SameConv2d(nn.Conv2d):
         weight = self.weight[:, :, x.shape[2] % 2 :, x.shape[3] % 2 :]
         y: Tensor = F.conv2d(x, weight, self.bias, self.stride, self.padding, 1, self.groups)
         return y
+
+    def clipped(self, x: Tensor) -> Tensor:
+        """Convolve, then ReLU6."""
+        if not fused.usable(x):
+            return F.relu6(self(x))
+        return fused.clipped(x, self.frozen())
+
+    def frozen(self) -> Convolution:
+        """Return its numbers, prepared for `dreamer.networks.fused`; kept until they change."""
+        assert self.bias is not None
+        weight = self.weight.detach()
+        key = (weight.data_ptr(), weight._version, weight.dtype, weight.device)
+        if self._frozen is None or self._frozen[0] != key:
+            numbers = self.stride[0], self.taps // 2, self.groups
+            made = Convolution.of(weight, self.bias.detach(), *numbers)
+            self._frozen = (key, made)
+        return self._frozen[1]
 
 
 class InvertedResidual(nn.Module):
@@ -149,9 +130,17 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(N, C, H, W)` to `(N, C', ceil(H / stride), ceil(W / stride))`."""
-        wide = x if self.expand is None else relu6_(self.expand(x), inside=True)
-        y: Tensor = self.project(relu6_(self.depthwise(wide), inside=True))
-        return y.add_(x) if self.residual else y
+        if not fused.usable(x):
+            return self.plain(x)
+        expand = None if self.expand is None else self.expand.frozen()
+        parts = expand, self.depthwise.frozen(), self.project.frozen()
+        return fused.inverted_residual(x, *parts, residual=self.residual)
+
+    def plain(self, x: Tensor) -> Tensor:
+        """Do the same in the plain way: what `forward` is tested against."""
+        wide = x if self.expand is None else F.relu6(self.expand(x))
+        y: Tensor = self.project(F.relu6(self.depthwise(wide)))
+        return y + x if self.residual else y
 
 
 class EfficientNetLite(nn.Module):
@@ -170,35 +159,40 @@ class EfficientNetLite(nn.Module):
         self.classifier = nn.Linear(HEAD_CHANNELS, 1000)
         self.layer_names = ("stem", *(f"block{i}" for i in range(len(plan))), "head", "logits")
 
-    def forward(self, x: Tensor, layers: Collection[str] = ("logits",)) -> dict[str, Tensor]:
+    def forward(
+        self, x: Tensor, layers: Collection[str] = ("logits",), *, plain: bool = False
+    ) -> dict[str, Tensor]:
         """Run up to the deepest of `layers`.
 
         Args:
             x: normalised pixels `(N, 3, H, W)`.
             layers: which outputs to return.
+            plain: compute with torch's own operations and autograd: slower, but hooks on all
+                modules are called.
 
         Returns:
             `(N, C, H, W)` by layer name; `(N, 1000, 1, 1)` for `logits`.
         """
         taken: dict[str, Tensor] = {}
         for name in self.layer_names:
-            x = self._run(name, x)
+            x = self._run(name, x, plain)
             if name in layers:
                 taken[name] = x
                 if len(taken) == len(set(layers)):
                     break
         return taken
 
-    def _run(self, name: str, x: Tensor) -> Tensor:
-        if name == "stem":
-            return relu6_(self.stem(x))
-        if name == "head":
-            return relu6_(self.head(x))
+    def _run(self, name: str, x: Tensor, plain: bool) -> Tensor:
+        if name in ("stem", "head"):
+            convolution = self.stem if name == "stem" else self.head
+            return F.relu6(convolution(x)) if plain else convolution.clipped(x)
         if name == "logits":
             logits: Tensor = self.classifier(x.mean((2, 3)))
             return logits[:, :, None, None]
-        block: Tensor = self.blocks[int(name.removeprefix("block"))](x)
-        return block
+        block = self.blocks[int(name.removeprefix("block"))]
+        assert isinstance(block, InvertedResidual)
+        found: Tensor = block.plain(x) if plain else block(x)
+        return found
 
 
 def build(name: str, state_dict: Mapping[str, Tensor]) -> EfficientNetLite:

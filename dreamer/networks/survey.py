@@ -101,7 +101,7 @@ def survey_lite(name: str) -> dict[str, Any]:
     size, layers = 512, []
     for last in network.layer_names:
         weighted = 0
-        x = network(torch.empty(1, 3, size, size, device="meta"), [last])[last]
+        x = network(torch.empty(1, 3, size, size, device="meta"), [last], plain=True)[last]
         layers.append((last, x.shape[1], size // x.shape[2] if x.shape[2] > 1 else 0, weighted))
     filename, sha256, size = LITE_FILES[name]
     weights = {

@@ -4,7 +4,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from dreamer.core.redirect import redirected
-from dreamer.networks.efficientnet_lite import relu6_
+from dreamer.networks.efficientnet_lite import SameConv2d
 
 FUNCTIONS = {
     "relu": F.relu,
@@ -15,12 +15,23 @@ FUNCTIONS = {
     "module": nn.ReLU(),
     "module in place": lambda x: nn.ReLU(inplace=True)(x * 1),
 }
+
+
+def embedded(x):
+    """Clip as the embedded network does, after a convolution that changes nothing."""
+    convolution = SameConv2d(1, 1, 1)
+    with torch.no_grad():
+        convolution.weight.fill_(1)
+        convolution.bias.zero_()
+    return convolution.clipped(x.reshape(len(x), 1, 1, -1)).reshape(x.shape)
+
+
 SIXES = {
     "relu6": F.relu6,
     "module": nn.ReLU6(),
     "module in place": lambda x: nn.ReLU6(inplace=True)(x * 1),
     "hardtanh": lambda x: F.hardtanh(x, 0.0, 6.0),
-    "embedded": lambda x: relu6_(x * 1),
+    "embedded": embedded,
 }
 
 
