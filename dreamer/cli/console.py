@@ -123,7 +123,10 @@ def run_guarded(app: Typer, arguments: Sequence[str] | None) -> int:
     except DreamerError as error:
         return _failed(error)
     except ParsingError as error:
-        if type(error).__name__ == "NoArgsIsHelpError":  # the help has been printed
+        if type(error).__name__ == "NoArgsIsHelpError":
+            shown = str(getattr(error, "message", ""))
+            if shown:  # otherwise it has been printed, in boxes
+                typer.echo(shown)
             return UsageError.exit_code
         return _failed(_usage(error, app, given))
     except (KeyboardInterrupt, typer.Abort):
@@ -192,7 +195,8 @@ def _command(app: Typer, given: Sequence[str]) -> list[str]:
     place: Any = get_command(app)
     words = []
     for word in given:
-        place = getattr(place, "commands", {}).get(word)
+        find = getattr(place, "get_command", None)  # of a group of commands
+        place = None if find is None else find(None, word)
         if place is None:
             break
         words.append(word)

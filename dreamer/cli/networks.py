@@ -11,7 +11,9 @@ from dreamer.cli.options import Json, Verbose, complete_network
 from dreamer.errors import DreamerError, NetworkError
 from dreamer.networks import rows, weights
 
-app = typer.Typer(help="List, fetch and verify networks.", no_args_is_help=True)
+app = typer.Typer(
+    help="List, fetch and verify networks.", no_args_is_help=True, add_completion=False
+)
 
 Names = Annotated[list[str], typer.Argument(help="Networks.", autocompletion=complete_network)]
 Which = Annotated[str | None, typer.Option("--weights", help="Others than the default ones.")]

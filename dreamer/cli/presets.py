@@ -12,7 +12,9 @@ from dreamer.cli.options import Json, NetworkName, Offline, Quiet, Verbose, comp
 from dreamer.errors import Interrupted
 from dreamer.networks import rows
 
-app = typer.Typer(help="List, show and compare presets.", no_args_is_help=True)
+app = typer.Typer(
+    help="List, show and compare presets.", no_args_is_help=True, add_completion=False
+)
 
 
 @app.command("list")
