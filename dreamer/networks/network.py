@@ -231,19 +231,27 @@ def load(
         digest = f"random:{random_seed}"
         cut = _randomised(row, published, random_seed)
     else:
+        verified = path is None
         if path is None:
             path = files.fetch(row, published, offline=offline)
             digest = files.verify(row, published)
         else:
             digest = files.sha256(path)
-        cut = _trained(row, published, path)
+        cut = _trained(row, published, path, verified, (digest, str(device)))
     return Network(row, published, digest, cut, torch.device(device))
 
 
-def _trained(row: Row, published: Weights, path: Path) -> Cut:
-    state = checkpoints.read(path)
+# Embedded networks that were read and folded, by name, SHA-256 and device: they are small.
+_folded: dict[tuple[str, ...], EfficientNetLite] = {}
+
+
+def _trained(row: Row, published: Weights, path: Path, verified: bool, key: tuple[str, ...]) -> Cut:
     if row.embedded:
-        return partial(_LiteCut, _trained_lite(row, state, path))
+        key = (row.name, *key)
+        if key not in _folded:
+            _folded[key] = _trained_lite(row, checkpoints.read(path, verified=verified), path)
+        return partial(_LiteCut, _folded[key])
+    state = checkpoints.read(path, verified=verified)
     from dreamer.networks import zoo
 
     published = replace(published, window=_window(row, published, state))

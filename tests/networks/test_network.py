@@ -9,7 +9,7 @@ from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
 
 from dreamer.errors import InputError, NetworkError, UsageError
-from dreamer.networks import imagenet, network, rows, weights, zoo
+from dreamer.networks import checkpoints, imagenet, network, rows, weights, zoo
 
 
 @pytest.fixture(scope="module")
@@ -167,3 +167,20 @@ def test_random_embedded_networks_respond_with_ordinary_numbers_everywhere() -> 
             torch.rand(1, 3, 96, 96)
         )
     assert all(0.05 < values.std() < 100 for values in maps.values())
+
+
+def test_the_embedded_network_is_folded_once_a_process(monkeypatch):
+    first = network.load("efficientnet_lite0")
+    monkeypatch.setattr(checkpoints, "read", None)  # it is not read again
+    second = network.load("efficientnet_lite0")
+    one, other = (each.features(["block1"]).body.network for each in (first, second))
+    assert one is other
+    assert first.weights_sha256 == second.weights_sha256
+
+
+def test_values_of_a_file_whose_hash_is_published_are_not_looked_at(tmp_path):
+    path = tmp_path / "weights.pt"
+    torch.save({"a": torch.tensor([float("nan")])}, path)
+    assert checkpoints.read(path, verified=True)["a"].isnan().all()
+    with pytest.raises(NetworkError, match="not numbers"):
+        checkpoints.read(path)
