@@ -89,7 +89,7 @@ class SameConv2d(nn.Conv2d):
         self.taps = kernel
         size = kernel + 1 if stride == 2 else kernel
         super().__init__(channels, out, size, stride, kernel // 2, groups=groups)
-        self._frozen: tuple[object, Convolution] | None = None
+        self._kept = fused.Kept()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(N, C, H, W)` to `(N, C', ceil(H / stride), ceil(W / stride))`."""
@@ -103,18 +103,12 @@ class SameConv2d(nn.Conv2d):
         """Convolve, then ReLU6."""
         if not fused.usable(x):
             return F.relu6(self(x))
-        return fused.clipped(x, self.frozen())
+        return fused.clipped(x, self.frozen(x))
 
-    def frozen(self) -> Convolution:
-        """Return its numbers, prepared for `dreamer.networks.fused`; kept until they change."""
-        assert self.bias is not None
-        weight = self.weight.detach()
-        key = (weight.data_ptr(), weight._version, weight.dtype, weight.device)
-        if self._frozen is None or self._frozen[0] != key:
-            numbers = self.stride[0], self.taps // 2, self.groups
-            made = Convolution.of(weight, self.bias.detach(), *numbers)
-            self._frozen = (key, made)
-        return self._frozen[1]
+    def frozen(self, x: Tensor) -> Convolution:
+        """Return its numbers as `dreamer.networks.fused` has them, for what is convolved."""
+        found = self._kept.of(self)
+        return found if self.stride[0] == 1 else found.cropped(x.shape[2], x.shape[3])
 
 
 class InvertedResidual(nn.Module):
@@ -132,8 +126,8 @@ class InvertedResidual(nn.Module):
         """Map `(N, C, H, W)` to `(N, C', ceil(H / stride), ceil(W / stride))`."""
         if not fused.usable(x):
             return self.plain(x)
-        expand = None if self.expand is None else self.expand.frozen()
-        parts = expand, self.depthwise.frozen(), self.project.frozen()
+        expand = None if self.expand is None else self.expand.frozen(x)
+        parts = expand, self.depthwise.frozen(x), self.project.frozen(x)
         return fused.inverted_residual(x, *parts, residual=self.residual)
 
     def plain(self, x: Tensor) -> Tensor:

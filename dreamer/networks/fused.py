@@ -12,11 +12,12 @@ masks into bits and unpacking them did.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.overrides import has_torch_function_unary
 
@@ -30,68 +31,153 @@ class Convolution:
     """The numbers of a frozen convolution, and what its gradient is computed with.
 
     Attributes:
-        weight: `(C', C / groups, k, k)`.
-        bias: `(C',)`.
-        stride: of both axes.
-        padding: on all four sides.
-        groups: 1, or C for a depthwise convolution.
-        turned: the weights of the convolution that is its gradient, for stride 1; else None.
+        weight: `(C', C / groups, k, l)`.
+        bias: `(C',)`, or None.
+        stride: down and across.
+        padding: zeros above and below, and to both sides.
+        groups: into how many parts channels are divided.
+        turned: the weights of the convolution that is its gradient, if one is.
     """
 
     weight: Tensor
     bias: Tensor | None
-    stride: int
-    padding: int
+    stride: tuple[int, int]
+    padding: tuple[int, int]
     groups: int
     turned: Tensor | None
 
     @classmethod
-    def of(
-        cls, weight: Tensor, bias: Tensor, stride: int, padding: int, groups: int
-    ) -> Convolution:
-        """Prepare what the gradient needs."""
+    def of(cls, module: nn.Conv2d) -> Convolution:
+        """Take the numbers of a module without dilation, padded with zeros by so many pixels."""
+        weight = module.weight.detach()
+        bias = None if module.bias is None else module.bias.detach()
+        (down, across), padding = module.stride, module.padding
+        assert isinstance(padding, tuple)
         turned = None
-        if stride == 1:
+        depthwise = weight.shape[1] == 1 and module.groups == module.out_channels
+        if down == across == 1 and (module.groups == 1 or depthwise):
             turned = weight.flip(2, 3)
-            if groups == 1:
-                turned = turned.transpose(0, 1)
+            turned = turned if depthwise else turned.transpose(0, 1)
             turned = turned.contiguous(memory_format=torch.channels_last)
-        return cls(weight, bias, stride, padding, groups, turned)
+        return cls(weight, bias, (down, across), (padding[0], padding[1]), module.groups, turned)
+
+    @staticmethod
+    def possible(module: nn.Module) -> bool:
+        """Whether `of` can take a module."""
+        return (
+            type(module) is nn.Conv2d
+            and module.dilation == (1, 1)
+            and module.padding_mode == "zeros"
+            and isinstance(module.padding, tuple)
+            # More than this is padding that the gradient's convolution could not have.
+            and all(p < k for p, k in zip(module.padding, module.kernel_size, strict=True))
+        )
 
     def cropped(self, height: int, width: int) -> Convolution:
         """Leave out the kernel's first row and column for sides that are odd, see `SameConv2d`."""
-        weight = self.weight[:, :, height % 2 :, width % 2 :]
-        return Convolution(weight, self.bias, self.stride, self.padding, self.groups, self.turned)
+        return replace(self, weight=self.weight[:, :, height % 2 :, width % 2 :])
 
     def run(self, x: Tensor, *, add: Tensor | None = None) -> Tensor:
         """Convolve `(N, C, H, W)`; `add` is added to the result."""
-        return _convolved(x, self, self.weight, self.bias, add=add)
+        return self._convolved(x, self.weight, self.bias, self.padding, add=add)
 
-    def clipped(self, x: Tensor) -> Tensor:
-        """Convolve, then ReLU6."""
-        return _convolved(x, self, self.weight, self.bias, clip=True)
+    def clipped(self, x: Tensor, ceiling: float = CEILING) -> Tensor:
+        """Convolve, then clip to 0..ceiling, which may be infinite."""
+        return self._convolved(x, self.weight, self.bias, self.padding, ceiling=ceiling)
 
     def gradient(self, slope: Tensor, shape: torch.Size, *, add: Tensor | None = None) -> Tensor:
         """Return the gradient of the input of `shape` from that of the output; `add` is added."""
         if self.turned is not None:
-            return _convolved(slope, self, self.turned, None, add=add)
+            high, wide = self.turned.shape[2:]
+            padding = (high - 1 - self.padding[0], wide - 1 - self.padding[1])
+            return self._convolved(slope, self.turned, None, padding, add=add)
         # Only its shape is read.
-        like = torch.empty(shape, dtype=slope.dtype, device=slope.device)
-        like = like.contiguous(memory_format=torch.channels_last)
+        like = torch.empty(
+            shape, dtype=slope.dtype, device=slope.device, memory_format=torch.channels_last
+        )
         found: Tensor = torch.ops.aten.convolution_backward(
             slope,
             like,
             self.weight,
             None,
-            [self.stride] * 2,
-            [self.padding] * 2,
-            [1, 1],
+            self.stride,
+            self.padding,
+            (1, 1),
             False,
-            [0, 0],
+            (0, 0),
             self.groups,
-            [True, False, False],
+            (True, False, False),
         )[0]
         return found if add is None else found.add_(add)
+
+    def _convolved(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        padding: tuple[int, int],
+        *,
+        ceiling: float | None = None,
+        add: Tensor | None = None,
+    ) -> Tensor:
+        if _ONEDNN and x.device.type == "cpu" and x.dtype == torch.float32 == weight.dtype:
+            how = (padding, self.stride, (1, 1), self.groups)
+            if add is not None:
+                found: Tensor = torch.ops.mkldnn._convolution_pointwise.binary(
+                    x, add, weight, bias, *how, "add", None, None, [], None
+                )
+                return found
+            then: tuple[str, list[float]] = ("none", [])
+            if ceiling is not None:
+                then = ("relu", []) if math.isinf(ceiling) else ("hardtanh", [0.0, ceiling])
+            found = torch.ops.mkldnn._convolution_pointwise(x, weight, bias, *how, *then, "")
+            return found
+        y = F.conv2d(x, weight, bias, self.stride, padding, 1, self.groups)
+        if ceiling is not None:
+            y.clamp_(0.0, ceiling)
+        return y if add is None else y.add_(add)
+
+
+class Kept:
+    """Holds what was prepared of a module until its weights change."""
+
+    def __init__(self) -> None:
+        self._key: object = None
+        self._made: Convolution | None = None
+
+    def __deepcopy__(self, memo: object) -> Kept:
+        return Kept()
+
+    def of(self, module: nn.Conv2d) -> Convolution:
+        """Return the module's `Convolution`."""
+        weight = module.weight
+        key = (weight.data_ptr(), weight._version, weight.dtype, weight.device)
+        if self._made is None or key != self._key:
+            self._key, self._made = key, Convolution.of(module)
+        return self._made
+
+
+class ConvolutionReLU(nn.Module):
+    """A frozen convolution and the ReLU after it, as one.
+
+    Args:
+        convolution: such as `Convolution.possible` allows.
+        ceiling: where the ReLU ends: infinite, or 6 for a ReLU6.
+    """
+
+    def __init__(self, convolution: nn.Module, ceiling: float = math.inf) -> None:
+        super().__init__()
+        assert isinstance(convolution, nn.Conv2d)
+        self.convolution = convolution
+        self.ceiling = ceiling
+        self._kept = Kept()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(N, C, H, W)` to `(N, C', H', W')` in 0..ceiling."""
+        if usable(x) and not self.convolution.weight.requires_grad:
+            return clipped(x, self._kept.of(self.convolution), self.ceiling)
+        y = self.convolution(x)
+        return F.relu(y) if math.isinf(self.ceiling) else F.relu6(y)
 
 
 def usable(x: Tensor) -> bool:
@@ -104,9 +190,9 @@ def usable(x: Tensor) -> bool:
     )
 
 
-def clipped(x: Tensor, convolution: Convolution) -> Tensor:
-    """Convolve `(N, C, H, W)` and clip to 0..6, differentiable by `x`."""
-    found: Tensor = _Clipped.apply(x, convolution)
+def clipped(x: Tensor, convolution: Convolution, ceiling: float = CEILING) -> Tensor:
+    """Convolve `(N, C, H, W)` and clip to 0..ceiling, differentiable by `x`."""
+    found: Tensor = _Clipped.apply(x, convolution, ceiling)
     return found
 
 
@@ -131,23 +217,24 @@ def inverted_residual(
 
 
 class _Clipped(torch.autograd.Function):
-    """A convolution and its ReLU6. What is kept is the result, which says where it was clipped."""
+    """A convolution and its ReLU. What is kept is the result, which says where it was clipped."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, convolution: Convolution) -> Tensor:
-        if convolution.stride != 1:
-            convolution = convolution.cropped(x.shape[2], x.shape[3])
-        y = convolution.clipped(x)
-        ctx.convolution, ctx.shape = convolution, x.shape
+    def forward(ctx: Any, x: Tensor, convolution: Convolution, ceiling: float) -> Tensor:
+        y = convolution.clipped(x, ceiling)
+        ctx.convolution, ctx.ceiling, ctx.shape = convolution, ceiling, x.shape
         ctx.save_for_backward(y)
         return y
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (y,), (slope,) = ctx.saved_tensors, grads
-        masked = torch.ops.aten.hardtanh_backward(slope, y, 0.0, CEILING)
-        return ctx.convolution.gradient(masked, ctx.shape), None
+        if math.isinf(ctx.ceiling):
+            masked = torch.ops.aten.threshold_backward(slope, y, 0.0)
+        else:
+            masked = torch.ops.aten.hardtanh_backward(slope, y, 0.0, ctx.ceiling)
+        return ctx.convolution.gradient(masked, ctx.shape), None, None
 
 
 class _InvertedResidual(torch.autograd.Function):
@@ -162,8 +249,6 @@ class _InvertedResidual(torch.autograd.Function):
         project: Convolution,
         residual: bool,
     ) -> Tensor:
-        if depthwise.stride != 1:
-            depthwise = depthwise.cropped(x.shape[2], x.shape[3])
         wide = x if expand is None else expand.clipped(x)
         filtered = depthwise.clipped(wide)
         y = project.run(filtered, add=x if residual else None)
@@ -211,45 +296,6 @@ def _mask_(slope: Tensor, y: Tensor) -> Tensor:
         slope, y, 0.0, CEILING, grad_input=slope
     )
     return masked
-
-
-def _convolved(
-    x: Tensor,
-    how: Convolution,
-    weight: Tensor,
-    bias: Tensor | None,
-    *,
-    clip: bool = False,
-    add: Tensor | None = None,
-) -> Tensor:
-    stride, padding = [how.stride] * 2, [how.padding] * 2
-    if _ONEDNN and x.device.type == "cpu" and x.dtype == torch.float32 == weight.dtype:
-        if add is not None:
-            found: Tensor = torch.ops.mkldnn._convolution_pointwise.binary(
-                x,
-                add,
-                weight,
-                bias,
-                padding,
-                stride,
-                [1, 1],
-                how.groups,
-                "add",
-                None,
-                None,
-                [],
-                None,
-            )
-            return found
-        name, bounds = ("hardtanh", [0.0, CEILING]) if clip else ("none", [])
-        found = torch.ops.mkldnn._convolution_pointwise(
-            x, weight, bias, padding, stride, [1, 1], how.groups, name, bounds, ""
-        )
-        return found
-    y = F.conv2d(x, weight, bias, stride, padding, 1, how.groups)
-    if clip:
-        y.clamp_(0.0, CEILING)
-    return y if add is None else y.add_(add)
 
 
 _ONEDNN = torch.backends.mkldnn.is_available() and hasattr(  # type: ignore[no-untyped-call]

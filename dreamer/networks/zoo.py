@@ -5,16 +5,19 @@ Importing this module imports torchvision; nothing that only needs the embedded 
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torchvision import models
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
+from dreamer.networks.fused import CEILING, Convolution, ConvolutionReLU
 from dreamer.networks.rows import LOGITS, Axis, Row, Weights
 from dreamer.networks.windows import in_windows
 
@@ -30,6 +33,11 @@ BUILDER_OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "inception_v3": _INCEPTION,
 }
 CALIBRATION_SIZE = 128
+# The activations that can be computed with a convolution, and where they end.
+_CEILINGS: Mapping[object, float] = {
+    **dict.fromkeys((nn.ReLU, functional.relu, torch.relu, torch.relu_), math.inf),
+    **dict.fromkeys((nn.ReLU6, functional.relu6), CEILING),
+}
 
 
 class _EmptyOnMeta(TorchFunctionMode):
@@ -140,6 +148,7 @@ def cut(network: nn.Module, row: Row, weights: Weights, layers: Sequence[str]) -
         nodes[get_graph_node_names(network, suppress_diff_warning=True)[1][-1]] = LOGITS
     body = create_feature_extractor(network, nodes, suppress_diff_warning=True)
     _keep_taps(body)
+    _fuse(body)
     step = max(layer.stride for layer in row.layers)
     return _Maps(body, row.axis, weights.window, step)
 
@@ -152,6 +161,39 @@ def _keep_taps(body: fx.GraphModule) -> None:
             with body.graph.inserting_after(node):
                 kept = body.graph.call_function(torch.clone, (node,))
             output.replace_input_with(node, kept)
+    body.recompile()
+
+
+def _fuse(body: fx.GraphModule) -> None:
+    """Let every ReLU or ReLU6 that alone reads a convolution be computed with it."""
+    modules = dict(body.named_modules())
+
+    def module(node: fx.Node) -> nn.Module | None:
+        return modules[str(node.target)] if node.op == "call_module" else None
+
+    for node in list(body.graph.nodes):
+        here = module(node)
+        if isinstance(here, nn.Sequential):  # torchvision's blocks of convolution, norm, activation
+            *before, last = [each for each in here if not isinstance(each, nn.Identity)] or [here]
+            convolution, source = before[0] if len(before) == 1 else None, node
+            ceiling = _CEILINGS.get(type(last))
+        else:
+            ceiling = _CEILINGS.get(node.target if node.op == "call_function" else type(here))
+            if ceiling is None:
+                continue
+            source = node.args[0]
+            while len(source.users) == 1 and isinstance(module(source), nn.Identity):
+                source = source.args[0]  # where a BatchNorm was
+            convolution = module(source) if len(source.users) == 1 else None
+        if ceiling is None or convolution is None or not Convolution.possible(convolution):
+            continue
+        name = f"{node.name}_fused"
+        body.add_module(name, ConvolutionReLU(convolution, ceiling))
+        with body.graph.inserting_before(node):
+            node.replace_all_uses_with(body.graph.call_module(name, (source.args[0],)))
+        body.graph.erase_node(node)
+    body.graph.eliminate_dead_code()
+    body.delete_all_unused_submodules()
     body.recompile()
 
 

@@ -1,10 +1,12 @@
+import math
+
 import pytest
 import torch
 from torch import nn
 
-from dreamer.networks import fused
+from dreamer.networks import fused, zoo
 from dreamer.networks.efficientnet_lite import InvertedResidual, SameConv2d, Stage
-from dreamer.networks.network import load
+from dreamer.networks.network import Features, load
 
 # kernel, stride, expansion, channels out of 4: each kind of block there is
 BLOCKS = [(3, 1, 1, 4), (3, 2, 1, 4), (3, 1, 3, 4), (5, 1, 2, 6), (3, 2, 3, 4), (5, 2, 2, 6)]
@@ -153,3 +155,89 @@ def test_under_autocast_the_plain_way_is_taken():
         assert not fused.usable(x)
         assert module(x).dtype == torch.bfloat16
     assert fused.usable(x)
+
+
+# A network of each kind, and at least so many convolutions with a ReLU to themselves in its cut.
+FAMILIES = {
+    "googlenet": 20,
+    "inception_v3": 30,
+    "vgg16": 9,
+    "alexnet": 3,
+    "resnet50": 20,
+    "mobilenet_v2": 20,
+    "densenet121": 20,
+    "squeezenet1_1": 15,
+    "shufflenet_v2_x1_0": 20,
+    "regnet_y_400mf": 15,
+    "mobilenet_v3_small": 4,
+    "efficientnet_b0": 0,
+    "convnext_tiny": 0,
+    "swin_t": 0,
+    "vit_b_32": 0,
+}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_cut_with_fused_convolutions_computes_what_one_without_does(name, monkeypatch):
+    network = load(name, random_seed=0)
+    layers = network.row.level("patterns")
+    fast = network.features(layers)
+    count = sum(isinstance(each, fused.ConvolutionReLU) for each in fast.modules())
+    assert count >= FAMILIES[name]
+    monkeypatch.setattr(zoo, "_fuse", lambda body: None)
+    plain = Features(network._cut(layers), network.row, network.published, network.memory_format)
+    assert not any(isinstance(each, fused.ConvolutionReLU) for each in plain.modules())
+    least = network.row.minimum
+    sizes = [(least, least), (least + 1, least + 66), (least + 35, least)]
+    sizes = sizes if network.published.window is None else [(224, 224), (231, 240)]
+    for size in sizes:
+        x = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(size[1]))
+
+        def score(leaf, features):
+            return torch.stack([v.square().mean() for v in features(leaf).values()]).sum()[None]
+
+        found, wanted = (gradient(lambda leaf, f=f: score(leaf, f), x) for f in (fast, plain))
+        torch.testing.assert_close(found[0], wanted[0], rtol=1e-4, atol=0)
+        # A rounding that turns a ReLU, or another value into a maximum, comes to that.
+        assert (found[1] - wanted[1]).norm() < 2e-3 * wanted[1].norm()
+
+
+@pytest.mark.parametrize("ceiling", [math.inf, 6.0])
+@pytest.mark.parametrize(
+    "convolution",
+    [
+        nn.Conv2d(4, 6, (1, 7), padding=(0, 3)),
+        nn.Conv2d(4, 6, 3),
+        nn.Conv2d(4, 6, 3, stride=2, padding=1, bias=False),
+        nn.Conv2d(4, 6, (3, 2), stride=(1, 2), padding=(2, 0)),
+        nn.Conv2d(4, 8, 3, padding=1, groups=4),
+        nn.Conv2d(4, 8, 3, padding=1, groups=2),
+        nn.Conv2d(4, 4, 5, padding=2, groups=4),
+    ],
+    ids=str,
+)
+def test_a_convolution_and_its_relu_are_one(convolution, ceiling):
+    module = fused.ConvolutionReLU(randomised(convolution), ceiling)
+    x = picture(2, 4, 9, 8)
+    wanted = gradient(lambda leaf: convolution(leaf).clamp(0, ceiling), x)
+    for one, other in zip(gradient(module, x), wanted, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+    exact = picture(1, 4, 7, 8, dtype=torch.float64).requires_grad_()
+    assert torch.autograd.gradcheck(module.double(), exact)
+    module.float()
+
+
+@pytest.mark.parametrize(
+    "convolution",
+    [
+        nn.Conv2d(4, 4, 3, dilation=2),
+        nn.Conv2d(4, 4, 3, padding="same"),
+        nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect"),
+        nn.Conv2d(4, 4, 1, padding=1),
+        nn.ConvTranspose2d(4, 4, 3),
+        nn.Linear(4, 4),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_fused_is_left(convolution):
+    assert not fused.Convolution.possible(convolution)
