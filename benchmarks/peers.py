@@ -1,7 +1,7 @@
 """The loops of other programs that visualize features, on the network that ours is compared with.
 
-Written from what their papers, documentation and sources say that they do; where a program is
-installed, `installed` runs itself instead. All of them run the whole network with a hook on the
+Written from what their papers, documentation and sources say that they do; `PROGRAMS` runs the
+programs themselves, where they are installed. All of them run the whole network with a hook on the
 layer, and none folds it. What they differ in besides is said with each.
 
 The network takes normalised pixels and has trainable weights, as it comes from
@@ -11,13 +11,13 @@ in a step.
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import os
 import random as random_module
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -209,19 +209,6 @@ STAND_INS: dict[str, Peer] = {
 VIEWS = {name: 6 if "horama" in name or "maco" in name else 1 for name in STAND_INS}
 
 
-def installed() -> dict[str, Peer]:
-    """Return those of the programs themselves that can be imported, by the stand-in's name."""
-    real = {
-        "lucent": ("lucent", _real_lucent),
-        "horama maco": ("horama", _real_horama("maco")),
-        "horama fourier": ("horama", _real_horama("fourier")),
-        "dreamlens": ("dreamlens", _real_dreamlens("maximize")),
-        "dreamlens maco": ("dreamlens", _real_dreamlens("maco")),
-        "torch-dreams": ("torch_dreams", _real_torch_dreams),
-    }
-    return {name: run for name, (top, run) in real.items() if importlib.util.find_spec(top)}
-
-
 def _real_lucent(
     module: nn.Module, layer: nn.Module, channel: int, size: int, steps: int, views: int, seed: int
 ) -> Tensor:
@@ -230,16 +217,21 @@ def _real_lucent(
     _need(views == 1, "lucent shows one view a step")
     name = next(name for name, each in module.named_modules() if each is layer)
     with _seeded(seed):
-        (shown,) = render.render_vis(
-            module,
-            objectives.channel(name.replace(".", "_"), channel),
-            lambda: param.image(size),
-            transforms=[*transform.standard_transforms, _normalise],
-            preprocess=False,
-            thresholds=(steps,),
-            progress=False,
-            show_image=False,
-        )
+        try:
+            (shown,) = render.render_vis(
+                module,
+                objectives.channel(name.replace(".", "_"), channel),
+                lambda: param.image(size),
+                transforms=[*transform.standard_transforms, _normalise],
+                preprocess=False,
+                thresholds=(steps,),
+                progress=False,
+                show_image=False,
+            )
+        finally:
+            # It leaves a hook on every module, which would slow whatever runs next.
+            for each in module.modules():
+                each._forward_hooks.clear()
     return torch.from_numpy(shown[0]).permute(2, 0, 1)
 
 
@@ -321,6 +313,57 @@ def _real_torch_dreams(
             custom_func=lambda outputs: -outputs[0][:, channel].mean(),
         )
     return made.to_chw_tensor()
+
+
+@dataclass(frozen=True)
+class Program:
+    """One of the programs, as pip installs it.
+
+    Attributes:
+        package: its name on PyPI.
+        top: the module that is imported.
+        run: makes a picture with it.
+        freezes: whether it freezes the weights itself.
+        differs: what a step of it does besides, for the table.
+    """
+
+    package: str
+    top: str
+    run: Peer
+    freezes: bool
+    differs: str
+
+
+_HORAMA = "NAdam, noisy crops sampled at twice the size and shrunken"
+# By the names of the stand-ins. What they do besides is told in full there.
+PROGRAMS: dict[str, Program] = {
+    "lucent": Program(
+        "torch-lucent",
+        "lucent",
+        _real_lucent,
+        False,
+        "Adam, pads by 12 px that stay, scaled, turned, shifted",
+    ),
+    "horama maco": Program("horama", "horama", _real_horama("maco"), False, _HORAMA),
+    "horama fourier": Program("horama", "horama", _real_horama("fourier"), False, _HORAMA),
+    "dreamlens": Program(
+        "dreamlens",
+        "dreamlens",
+        _real_dreamlens("maximize"),
+        False,
+        "AdamW, scaled by .5 to 1.2, turned, padded with black or cropped to the size",
+    ),
+    "dreamlens maco": Program(
+        "dreamlens", "dreamlens", _real_dreamlens("maco"), True, "NAdam, noisy crops"
+    ),
+    "torch-dreams": Program(
+        "torch-dreams",
+        "torch_dreams",
+        _real_torch_dreams,
+        False,
+        "AdamW, turned, each axis scaled by .5 to 1.2",
+    ),
+}
 
 
 def _horama(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 
 @dataclass
@@ -41,31 +39,40 @@ class Row:
         return {**asdict(self), "passed": self.passed}
 
 
-def saved(path: Path) -> dict[str, float]:
-    """Read the numbers of an earlier run, by the names of their rows."""
-    return {row["name"]: row["value"] for row in json.loads(path.read_text())["rows"]}
-
-
 def table(rows: Sequence[Row], before: Mapping[str, float] | None = None) -> str:
     """Lay the rows out as a Markdown table.
 
     Args:
         rows: what was measured.
-        before: the numbers of an earlier run by the names of their rows, to be shown beside.
+        before: the numbers of an earlier run by the names of their rows, to be shown beside, with
+            how many times as much it is now.
     """
-    heads = ["row", "measured", *([] if before is None else ["before"]), "required", "", "detail"]
-    lines = [_line(heads), _line(["---"] * len(heads))]
+    beside = [] if before is None else ["before", "now / before"]
+    heads = ["row", "measured", *beside, "required", "", "detail"]
+    lines = [line(heads), line(["---"] * len(heads))]
     for row in rows:
         required = f">= {row.at_least:g}" if row.at_least is not None else ""
         required = f"<= {row.at_most:g}" if row.at_most is not None else required
         mark = {True: "ok", False: "MISSED", None: ""}[row.passed]
-        cells = [row.name, f"{row.value:.3g} {row.unit}"]
+        cells = [row.name, amount(row.value, row.unit)]
         if before is not None:
             old = before.get(row.name)
-            cells.append("" if old is None else f"{old:.3g} {row.unit}")
-        lines.append(_line([*cells, required, mark, row.detail]))
+            cells.append("" if old is None else amount(old, row.unit))
+            cells.append(f"{row.value / old:.2f}" if old else "")
+        lines.append(line([*cells, required, mark, row.detail]))
     return "\n".join(lines)
 
 
-def _line(cells: Sequence[str]) -> str:
+def amount(value: float, unit: str) -> str:
+    """Write a number with its unit."""
+    return f"{value:.3g} {unit}".rstrip()
+
+
+def count(number: int, what: str) -> str:
+    """Say how many there are of something: "1 view", "2 views"."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def line(cells: Sequence[str]) -> str:
+    """Write a line of a Markdown table."""
     return f"| {' | '.join(cells)} |"

@@ -17,7 +17,7 @@ from torch import Tensor
 
 import dreamer
 from benchmarks import peers, textbook
-from benchmarks.rows import Row
+from benchmarks.rows import Row, count
 from dreamer.core import judging
 from dreamer.core.objectives import Objective, Term
 from dreamer.media import images
@@ -110,7 +110,7 @@ def _peers(network: Network, repeats: int, steps: int) -> list[Row]:
         slow, fast = _in_turn(theirs, mine, steps, repeats)
         ratios[name] = slow / fast
         detail = f"{1000 * slow / steps:.0f} ms a step theirs, {1000 * fast / steps:.0f} ms ours, "
-        detail += f"{_count(views, 'view')}, {steps} steps at {SIZE} px"
+        detail += f"{count(views, 'view')}, {steps} steps at {SIZE} px"
         found.append(
             Row(
                 f"visualize: {name}",
@@ -121,7 +121,7 @@ def _peers(network: Network, repeats: int, steps: int) -> list[Row]:
                 detail,
             )
         )
-        _say(f"{name}: {ratios[name]:.2f} x, {detail}")
+        say(f"{name}: {ratios[name]:.2f} x, {detail}")
     rest = {name: ratio for name, ratio in ratios.items() if name != "lucent"}
     quickest = min(rest, key=rest.__getitem__)
     row = Row("visualize: the quickest of the rest", rest[quickest], "x", 1.8, None, quickest)
@@ -143,7 +143,7 @@ def _many(network: Network, repeats: int, steps: int) -> Row:
     each = [1000 * seconds / MANY / steps for seconds in (slow, fast)]
     detail = f"{each[0]:.1f} ms a step and channel singly, {each[1]:.1f} ms in batches, "
     detail += f"{MANY_SIZE} px, {steps} steps"
-    _say(f"{MANY} channels: {slow / fast:.2f} x, {detail}")
+    say(f"{MANY} channels: {slow / fast:.2f} x, {detail}")
     return Row(f"visualize: {MANY} channels of {TIMED_LAYER}", slow / fast, "x", 2.5, None, detail)
 
 
@@ -173,7 +173,7 @@ def _scores(network: Network, channels: Sequence[int], steps: int) -> list[Row]:
             what = f"{layer}:{channel}"
             same_steps.append((what, _ratio(score, other)))
             same_time.append((what, _ratio(score, early)))
-            _say(
+            say(
                 f"{what}: {score:.2f} ours, {other:.2f} after {steps} steps of lucid's, "
                 f"{early:.2f} after {fewer}"
             )
@@ -196,7 +196,7 @@ def _spectra(network: Network, channels: Sequence[int], steps: int) -> Row:
     pairs = zip(*found.values(), strict=True)
     detail = f"mean {maco:.2f} MACO, {fourier:.2f} Fourier; nearer in "
     detail += f"{sum(a < b for a, b in pairs)} of {len(found['maco'])}"
-    _say(f"spectrum distance: {detail}")
+    say(f"spectrum distance: {detail}")
     below = math.nextafter(1, 0)
     return Row("spectrum distance: MACO against Fourier", maco / fourier, "x", None, below, detail)
 
@@ -205,15 +205,16 @@ def _grey(network: Network, sampled: int | None, steps: int) -> Row:
     """Count the channels whose pictures show nothing."""
     grey: list[str] = []
     total = 0
-    for layer, count in LAYERS.items():
-        channels = range(0, count, max(1, count // sampled) if sampled else 1)
+    for layer, channel_count in LAYERS.items():
+        step = max(1, channel_count // sampled) if sampled else 1
+        channels = range(0, channel_count, step)
         for channel, made in zip(
             channels, ours_together(network, layer, channels, MANY_SIZE, steps=steps), strict=True
         ):
             total += 1
             if judging.is_grey(_saved(made)):
                 grey.append(f"{layer}:{channel}")
-        _say(f"{layer}: {len(grey)} grey so far")
+        say(f"{layer}: {len(grey)} grey so far")
     detail = f"of {total} channels of {', '.join(LAYERS)}, {MANY_SIZE} px, {steps} steps"
     if grey:
         detail += f": {' '.join(grey[:12])}"
@@ -256,9 +257,6 @@ def _in_turn(
     return statistics.median(times[0]), statistics.median(times[1])
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Report progress on stderr."""
     print(f"  {text}", file=sys.stderr, flush=True)
