@@ -15,6 +15,7 @@ from benchmarks.rows import Row, table
 PARTS = (
     "steps",
     "processes",
+    "profile",
     "strength",
     "steer",
     "batch",

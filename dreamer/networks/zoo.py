@@ -193,7 +193,6 @@ def _fuse(body: fx.GraphModule) -> None:
             node.replace_all_uses_with(body.graph.call_module(name, (source.args[0],)))
         body.graph.erase_node(node)
     body.graph.eliminate_dead_code()
-    body.delete_all_unused_submodules()
     body.recompile()
 
 

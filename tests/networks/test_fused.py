@@ -1,3 +1,4 @@
+import copy
 import math
 
 import pytest
@@ -184,6 +185,7 @@ def test_a_cut_with_fused_convolutions_computes_what_one_without_does(name, monk
     fast = network.features(layers)
     count = sum(isinstance(each, fused.ConvolutionReLU) for each in fast.modules())
     assert count >= FAMILIES[name]
+    assert set(copy.deepcopy(fast).state_dict()) == set(fast.state_dict())
     monkeypatch.setattr(zoo, "_fuse", lambda body: None)
     plain = Features(network._cut(layers), network.row, network.published, network.memory_format)
     assert not any(isinstance(each, fused.ConvolutionReLU) for each in plain.modules())
