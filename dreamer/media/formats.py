@@ -23,18 +23,20 @@ class Format:
         suffixes: the file names that mean it, lower case, with their dot.
         alpha: whether it holds transparency.
         longest: the most pixels that a side may have.
-        options: how it is written: as good as the format allows at a sensible size.
+        depths: the bits of a channel that it is written with.
+        options: how Pillow is to write it: as good as the format allows at a sensible size.
     """
 
     name: str
     suffixes: tuple[str, ...]
     alpha: bool
     longest: int
+    depths: tuple[int, ...] = (8,)
     options: Mapping[str, object] = field(default_factory=dict)
 
 
 FORMATS = (
-    Format("PNG", (".png",), alpha=True, longest=2**31 - 1),
+    Format("PNG", (".png",), alpha=True, longest=2**31 - 1, depths=(8, 16)),
     # Full-resolution colour: a dream lives from small saturated detail, which 4:2:0 smears.
     Format(
         "JPEG",
@@ -60,13 +62,7 @@ FORMATS = (
         longest=32_768,
         options={"quality": 90, "subsampling": "4:4:4", "autotiling": False, "max_threads": 4},
     ),
-    Format(
-        "TIFF",
-        (".tif", ".tiff"),
-        alpha=True,
-        longest=2**31 - 1,
-        options={"compression": "tiff_adobe_deflate"},
-    ),
+    Format("TIFF", (".tif", ".tiff"), alpha=True, longest=2**31 - 1, depths=(8, 16)),
 )
 
 SUFFIXES = tuple(suffix for row in FORMATS for suffix in row.suffixes)
@@ -105,6 +101,27 @@ def check_size(path: str | os.PathLike[str], width: int, height: int) -> None:
             f"would be {width}x{height}.",
             "Write a PNG or TIFF, or make a smaller picture.",
         )
+
+
+def check_depth(path: str | os.PathLike[str], depth: int) -> None:
+    """Refuse bits of a channel that the format of `path` is not written with.
+
+    Raises:
+        UsageError: naming those that there are, or the formats that hold so many.
+    """
+    row = by_suffix(path)
+    if depth in row.depths:
+        return
+    able = [each for each in FORMATS if depth in each.depths]
+    if not able:
+        known = sorted({bits for each in FORMATS for bits in each.depths})
+        raise UsageError(
+            f"{depth!r} is not valid for depth.", f"It can be {' or '.join(map(str, known))}."
+        )
+    raise UsageError(
+        f"{row.name} does not hold {depth} bits a colour: '{files.shown(path)}'.",
+        f"Write a {' or '.join(each.name for each in able)} instead, or leave the depth out.",
+    )
 
 
 def check_target(path: str | os.PathLike[str], *, overwrite: bool = False) -> None:

@@ -6,15 +6,16 @@ import hashlib
 import io
 import os
 from dataclasses import dataclass, replace
+from typing import BinaryIO
 
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from dreamer.errors import InputError, OutputError
-from dreamer.media import decoding, files, formats, metadata, profiles, reading
-from dreamer.media.formats import check_size, check_target
+from dreamer.errors import InputError
+from dreamer.media import decoding, encoding, files, formats, reading
+from dreamer.media.formats import Format, check_size, check_target
 from dreamer.media.reading import MAX_PIXELS, Opened, Source, fitted, probe
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "resize",
     "save",
     "to_image",
+    "write",
 ]
 
 
@@ -101,12 +103,14 @@ def from_tensor(pixels: Tensor, *, name: str = "tensor") -> Photo:
             f"{label} holds {str(pixels.dtype).removeprefix('torch.')}: it is no picture.",
             "Give floating point values in 0..1, or uint8.",
         )
-    if not bool(((values >= 0) & (values <= 1)).all()):  # False for NaN as well
+    low, high = values.aminmax()
+    if not (low >= 0 and high <= 1):  # NaN as well
         raise InputError(
             f"{label} has values outside 0..1.", "Scale or clamp the tensor to 0..1 first."
         )
     values = values.contiguous()
-    digest = hashlib.sha256(f"{tuple(values.shape)}".encode() + _tensor_to_bytes(values))
+    digest = hashlib.sha256(f"{tuple(values.shape)}".encode())
+    digest.update(values.numpy().data)
     alpha = values[3].clone() if len(values) == 4 else None
     return Photo(values[:3].clone(), alpha, digest.hexdigest(), name)
 
@@ -148,17 +152,7 @@ def to_image(pixels: Tensor, alpha: Tensor | None = None) -> Image.Image:
     Raises:
         OutputError: a value is not a number.
     """
-    planes = pixels.detach().cpu()
-    if alpha is not None:
-        planes = torch.cat([planes, alpha.detach().cpu().to(planes.dtype)[None]])
-    if not bool(torch.isfinite(planes).all()):
-        raise OutputError(
-            "The picture holds values that are not numbers.", "Try a smaller step size."
-        )
-    levels = planes.clamp(0, 1).mul_(255).round_().to(torch.uint8).permute(1, 2, 0).contiguous()
-    height, width, channels = levels.shape
-    mode = "RGBA" if channels == 4 else "RGB"
-    return Image.frombytes(mode, (width, height), _tensor_to_bytes(levels))
+    return encoding.to_image(encoding.Picture(pixels, alpha))
 
 
 def encode(
@@ -167,36 +161,42 @@ def encode(
     *,
     alpha: Tensor | None = None,
     recipe: str | None = None,
+    depth: int = 8,
 ) -> bytes:
-    """Return the bytes of a picture file: sRGB, profile included; the same input, the same bytes.
+    """Return the bytes of a picture file: as `write`."""
+    buffer = io.BytesIO()
+    write(buffer, pixels, suffix, alpha=alpha, recipe=recipe, depth=depth)
+    return buffer.getvalue()
+
+
+def write(
+    stream: BinaryIO,
+    pixels: Tensor,
+    suffix: str | os.PathLike[str] = ".png",
+    *,
+    alpha: Tensor | None = None,
+    recipe: str | None = None,
+    depth: int = 8,
+) -> None:
+    """Write the bytes of a picture file: sRGB, profile included; the same input, the same bytes.
+
+    PNG and TIFF go out in strips of rows, so that they take next to no memory of their own.
 
     Args:
+        stream: where to.
         pixels: (3, H, W), sRGB in 0..1; rounded as `to_image` says.
         suffix: ".png", or a file name that ends in it; it chooses the format.
         alpha: (H, W), 1 is opaque. JPEG has no transparency: there it is laid on white.
         recipe: JSON to carry in the file, see `dreamer.media.metadata`.
+        depth: bits of a channel: 8, or 16 in PNG and TIFF.
 
     Raises:
-        UsageError: the suffix is not one that can be written.
+        UsageError: the suffix is not one that can be written, or not with so many bits.
         OutputError: the picture or the recipe is more than the format holds.
+        OSError: the stream cannot be written.
     """
-    row = formats.by_suffix(suffix)
-    check_size(suffix, pixels.shape[2], pixels.shape[1])
-    if alpha is not None and not row.alpha:
-        # White, as a page or a browser would show it; black would frame the dream.
-        pixels, alpha = pixels * alpha + (1 - alpha), None
-    image = to_image(pixels, alpha)
-    options = dict(row.options)
-    if recipe is not None:
-        options |= metadata.save_options(row.name, recipe)
-    buffer = io.BytesIO()
-    try:
-        image.save(buffer, row.name, icc_profile=profiles.srgb_bytes(), **options)
-    except (OSError, ValueError) as error:
-        raise OutputError(
-            f"The {row.name} encoder failed: {error}.", "Write a .png instead."
-        ) from error
-    return buffer.getvalue()
+    row, picture = _checked(pixels, suffix, alpha, depth)
+    encoding.write(stream, picture, row, recipe=recipe, depth=depth)
 
 
 def save(
@@ -206,6 +206,7 @@ def save(
     alpha: Tensor | None = None,
     recipe: str | None = None,
     overwrite: bool = False,
+    depth: int = 8,
 ) -> None:
     """Write a picture file in the format of its suffix, whole or not at all.
 
@@ -215,15 +216,26 @@ def save(
         alpha: (H, W), 1 is opaque. JPEG has no transparency: there it is laid on white.
         recipe: JSON to carry in the file, see `dreamer.media.metadata`.
         overwrite: whether a file that exists is replaced.
+        depth: bits of a channel: 8, or 16 in PNG and TIFF.
 
     Raises:
-        UsageError, OutputError: as for `encode`; OutputError also if the file cannot be
+        UsageError, OutputError: as for `write`; OutputError also if the file cannot be
             written, or exists and `overwrite` is False.
     """
-    # Encoded in memory first: Pillow's encoders lose the system's reason for a failed write.
-    data = encode(pixels, target, alpha=alpha, recipe=recipe)
+    row, picture = _checked(pixels, target, alpha, depth)  # before a folder is made
     with files.replacing(target, overwrite=overwrite) as stream:
-        stream.write(data)
+        encoding.write(stream, picture, row, recipe=recipe, depth=depth)
+
+
+def _checked(
+    pixels: Tensor, target: str | os.PathLike[str], alpha: Tensor | None, depth: int
+) -> tuple[Format, encoding.Picture]:
+    """Return the format, and what to write in it, if it holds that."""
+    row = formats.by_suffix(target)
+    formats.check_depth(target, depth)
+    check_size(target, pixels.shape[2], pixels.shape[1])
+    # White, as a page or a browser would show it; black would frame the dream.
+    return row, encoding.Picture(pixels, alpha, background=None if row.alpha else 1.0)
 
 
 def _hash(opened: Opened) -> str:
@@ -234,13 +246,6 @@ def _hash(opened: Opened) -> str:
     digest = hashlib.sha256(f"{image.mode} {image.size}".encode())
     if image.mode in ("P", "PA"):  # numbers that mean nothing without their colours
         image = image.convert("RGBA")
-    digest.update(image.tobytes())
+    for strip in decoding.strips(image):
+        digest.update(strip.tobytes())
     return digest.hexdigest()
-
-
-def _tensor_to_bytes(tensor: Tensor) -> bytes:
-    """Return the memory of a contiguous tensor on the CPU, without NumPy."""
-    flat = tensor.flatten().view(torch.uint8)
-    data = bytearray(flat.numel())
-    torch.frombuffer(data, dtype=torch.uint8).copy_(flat)
-    return bytes(data)

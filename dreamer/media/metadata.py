@@ -13,6 +13,8 @@ agrees on, and JSON can spell any character in it.
 
 from __future__ import annotations
 
+from typing import Any
+
 from PIL import ExifTags, Image, PngImagePlugin
 
 from dreamer.errors import OutputError
@@ -25,7 +27,7 @@ _ASCII = b"ASCII\0\0\0"  # the character code that starts an EXIF UserComment
 _JPEG_SEGMENT = 65_533  # bytes that one holds, "Exif" at their start included
 
 
-def save_options(format_name: str, recipe: str) -> dict[str, object]:
+def save_options(format_name: str, recipe: str) -> dict[str, Any]:
     """Return what to pass to Pillow's `save` so that the file carries the recipe.
 
     Args:

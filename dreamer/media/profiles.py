@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from functools import cache
+from functools import cache, lru_cache
 from itertools import product
 
 from PIL import Image, ImageChops, ImageCms
@@ -51,13 +51,16 @@ def _transform(image: Image.Image) -> ImageCms.ImageCmsTransform | None:
         PyCMSError, OSError, KeyError, ValueError: the profile is broken or does not fit.
     """
     data = image.info.get("icc_profile")
-    if not data:
-        return None
+    return _built(data, image.mode) if data else None
+
+
+@lru_cache(maxsize=4)  # a picture is converted in strips
+def _built(data: bytes, image_mode: str) -> ImageCms.ImageCmsTransform | None:
     profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
     mode = _MODES[profile.profile.xcolor_space.strip()]
     # A grey photo may be tagged with its camera's profile for colours.
-    if image.mode != mode and (image.mode, mode) != ("L", "RGB"):
-        raise ValueError(f"a profile for {mode} on pixels of {image.mode}")
+    if image_mode != mode and (image_mode, mode) != ("L", "RGB"):
+        raise ValueError(f"a profile for {mode} on pixels of {image_mode}")
     transform = ImageCms.buildTransform(
         profile,
         _srgb(),

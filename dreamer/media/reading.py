@@ -135,6 +135,18 @@ def probe(
     return width, height
 
 
+def depth(source: Source) -> int:
+    """Return how many bits a channel of a picture has in its file: 8 if no more, else 16.
+
+    Raises:
+        InputError: as `opened`.
+    """
+    with opened(source) as header, guarded(header.label):
+        layouts = [str(tile.args) for tile in getattr(header.image, "tile", [])]
+        deep = header.image.mode.startswith(("I", "F")) or any(";16" in each for each in layouts)
+    return 16 if deep else 8
+
+
 def read(path: str | os.PathLike[str]) -> bytes:
     """Return the bytes of a picture file, after a look at its header.
 

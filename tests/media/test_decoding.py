@@ -25,6 +25,11 @@ RGB, RGBA = making.image_of(COLOURS[:3]), making.image_of(COLOURS)
 GREY = RGB.convert("L")
 
 
+@pytest.fixture(autouse=True)
+def _strips_of_two_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "STRIP", 30)
+
+
 def decoded(source: Source) -> Decoded:
     with reading.opened(source) as opened:
         return decoding.decode(opened)
