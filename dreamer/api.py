@@ -37,6 +37,8 @@ def dream(
     size: int | None = None,
     seed: int | None = None,
     device: str | torch.device = "auto",
+    precision: str = "auto",
+    tile: int | None = None,
     threads: int | None = None,
     offline: bool = False,
     on_step: Callable[[Step], None] | None = None,
@@ -55,11 +57,15 @@ def dream(
         size: the longer side of the result, px; None keeps the photo's.
         seed: decides all that is random; None is the recipe's, or 0.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
+        precision: what the network computes in: `float32`, `mixed` (16 bits where they suffice),
+            or `auto`, which is mixed on CUDA. Part of the recipe.
+        tile: the longest side of what the network is shown at once, px; 0 shows it all, None what
+            suits the picture's size and the memory. Part of the recipe.
         threads: to compute with; None takes all. Part of the recipe.
         offline: never fetch weights.
         on_step: called with a `Step` after every step; `step.picture()` shows the dream so far.
         **settings: settings over the preset's, named as the flags are (`target="block8:37"`,
-            `steps=20`, `octave_scale=1.3`), or by their place in a preset (`gradient_tilt=2.0`).
+            `quality="draft"`, `steps=20`), or by their place in a preset (`gradient_tilt=2.0`).
 
     Returns:
         A `Dream`: `.image`, `.pixels`, `.recipe`, `.save(path)`.
@@ -78,6 +84,8 @@ def dream(
             size=size,
             seed=seed,
             device=str(device),
+            precision=precision,
+            tile=tile,
             threads=threads,
             offline=offline,
             to_file=False,

@@ -48,15 +48,19 @@ _CHOSEN = {
     "seed": "the seed",
     "threads": "the number of threads",
     "device": "the device",
+    "precision": "the precision",
+    "tile": "the tile",
     "engine": "the version of the program",
 }
 
 Start = Literal["photo", "sky", "noise"]
+Precision = Literal["float32", "mixed"]
 # What a file carries may be anybody's: sizes, counts and names are checked as they are read.
 Pixels = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(pattern=r"^[^/\\\x00-\x1f\x7f]{1,255}$")]
 MOST_THREADS = 1024
 MOST_SEED = 2**63 - 1
+MOST_TILE = 65_535
 
 
 class _Part(BaseModel):
@@ -165,6 +169,9 @@ class Recipe(_Part):
         seed: decides all that is random.
         threads: how many threads the network computes with; its last bits depend on it.
         device: the kind of device.
+        precision: of what the network computes: 32 bits, or 16 where that is enough.
+        tile: the longest side of what the network is shown at once of a larger picture, px; 0 for
+            all of it.
         partial: whether it was stopped before its end.
         files: the pictures that its masks and colours are from.
     """
@@ -184,6 +191,8 @@ class Recipe(_Part):
     seed: int = Field(ge=0, le=MOST_SEED)
     threads: int = Field(ge=1, le=MOST_THREADS)
     device: str
+    precision: Precision = "float32"
+    tile: int = Field(default=0, ge=0, le=MOST_TILE)
     partial: bool = False
     files: tuple[Like, ...] = ()
 
@@ -211,6 +220,10 @@ class Recipe(_Part):
         values["files"] = [_told(each) for each in self.files]
         if not self.files:
             del values["files"]
+        if self.precision == "float32":
+            del values["precision"]
+        if self.tile == 0:
+            del values["tile"]
         return values
 
     @property
@@ -380,11 +393,15 @@ class Choice:
         seed: decides all that is random.
         threads: see `Recipe`.
         device: the kind of device: cpu, cuda or mps.
+        precision: see `Recipe`.
+        tile: see `Recipe`.
     """
 
     seed: int = 0
     threads: int = 1
     device: str = "cpu"
+    precision: Precision = "float32"
+    tile: int = 0
 
 
 def resolve(
@@ -418,6 +435,7 @@ def resolve(
     files = Files() if files is None else files
     terms = terms_on(settings, row, files)
     check_neurons(terms, row, size)
+    ascent = settings.ascent
     sizes = octaves.plan(
         size,
         settings.octaves.scale,
@@ -434,10 +452,12 @@ def resolve(
         settings=_without_folders(settings),
         terms=tuple(TermRecord(**vars(term)) for term in terms),
         octaves=sizes,
-        steps=octaves.steps(settings.ascent.steps, settings.ascent.coarse_steps, len(sizes)),
+        steps=octaves.steps(ascent.steps, ascent.coarse_steps, len(sizes), ascent.share),
         seed=choice.seed,
         threads=choice.threads,
         device=choice.device,
+        precision=choice.precision,
+        tile=choice.tile,
         # One file by two paths is one.
         files=tuple(dict.fromkeys(files.photo(path) for path in settings.files)),
     )

@@ -13,6 +13,7 @@ import typer
 from dreamer.cli import suggest as suggestions
 from dreamer.cli.console import StopOnInterrupt, console, guarded_stdout
 from dreamer.cli.options import (
+    Depth,
     DryRun,
     Json,
     LookOptions,
@@ -42,6 +43,7 @@ def dream(
     ] = None,
     preset: PresetName = None,
     size: Size = None,
+    depth: Depth = 8,
     suggest: Annotated[
         bool,
         typer.Option(
@@ -72,6 +74,7 @@ def dream(
         photo=sys.stdin.buffer.read() if photo == STDIO else photo,
         output=None if output is None or output == STDIO else Path(output),
         to_file=output != STDIO,
+        depth=depth,
     )
     if suggest:
         return suggestions.run(request, dry_run=dry_run)
@@ -92,7 +95,7 @@ def dream(
     if output == STDIO:
         with guarded_stdout() as stream:
             made = _make(job)
-            made.write(stream, metadata=not how.no_metadata)
+            made.write(stream, metadata=not how.no_metadata, depth=depth)
         return _leave(made)
     began = time.perf_counter()
     made = _make(job)

@@ -129,14 +129,17 @@ def deliver(
         return 0
     console.detail(described)
     began = time.perf_counter()
-    whole = True
+    whole, notes = True, list[str]()
     if preview is not None:
         small = preview()
-        whole = _make(small)
+        whole = _make(small, notes)
         if whole:
             console.say(f"The preview: {shown(small.delivery.output)}")
-    whole = whole and _make(film)
+    whole = whole and _make(film, notes)
+    for note in notes:
+        console.say(f"Note: {note}.")
     report = _report(film, time.perf_counter() - began)
+    report["notes"] += notes
     if not whole:
         console.say(GO_ON)
         console.finish(report, "", status="partial")
@@ -145,8 +148,13 @@ def deliver(
     return 0
 
 
-def _make(film: Film) -> bool:
-    """Make it, with a bar that counts pixels x steps; returns whether it is whole."""
+def _make(film: Film, notes: list[str]) -> bool:
+    """Make it, with a bar that counts pixels x steps; returns whether it is whole.
+
+    Args:
+        film: all checks passed.
+        notes: to which is added what was not as it should be, each once.
+    """
     from tqdm import tqdm
 
     from dreamer.render import making
@@ -166,6 +174,7 @@ def _make(film: Film) -> bool:
 
         def on_progress(progress: Progress) -> None:
             nonlocal before, done
+            notes.extend(note for note in progress.notes if note not in notes)
             if before != progress.picture:
                 done = sum(works[: progress.picture]) / 1e6
                 if before < 0:  # what an earlier run has dreamed took no time now

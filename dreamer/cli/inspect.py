@@ -71,6 +71,8 @@ def inspect(
         ("steps", " ".join(map(str, recipe.steps))),
         ("seed", str(recipe.seed)),
         ("threads", f"{recipe.threads} on {recipe.device}"),
+        *([("precision", recipe.precision)] if recipe.precision != "float32" else []),
+        *([("tile", f"{recipe.tile} px")] if recipe.tile else []),
         ("recipe", recipe.hash),
     )
     text = _lines(facts)

@@ -91,6 +91,16 @@ def complete_canvas(incomplete: str) -> list[str]:
     return [name for name in ("fourier", "maco", "pixel") if name.startswith(incomplete)]
 
 
+def complete_quality(incomplete: str) -> list[str]:
+    """Name the qualities that begin so."""
+    return [name for name in ("draft", "normal", "fine") if name.startswith(incomplete)]
+
+
+def complete_precision(incomplete: str) -> list[str]:
+    """Name the precisions that begin so."""
+    return [name for name in ("auto", "float32", "mixed") if name.startswith(incomplete)]
+
+
 def complete_device(incomplete: str) -> list[str]:
     """Name the devices that begin so."""
     return [name for name in DEVICES.split(", ") if name.startswith(incomplete)]
@@ -112,6 +122,10 @@ NetworkName = Annotated[
 Offline = Annotated[bool, typer.Option("--offline", metavar="", help="Never fetch weights.")]
 Size = Annotated[
     int | None, typer.Option("--size", min=1, max=65_535, help="Longer side of the result, px.")
+]
+Depth = Annotated[
+    int,
+    typer.Option("--depth", metavar="8|16", help="Bits a colour; 16 only in PNG and TIFF."),
 ]
 PresetName = Annotated[
     str | None,
@@ -198,6 +212,15 @@ class LookOptions:
             autocompletion=complete_canvas,
         ),
     ] = None
+    quality: Annotated[
+        str | None,
+        typer.Option(
+            metavar="draft|normal|fine",
+            help="draft: a sketch in a third of the work; fine: cleaner detail for 2 to 3 times as "
+            "much. A number of steps goes over it.",
+            autocompletion=complete_quality,
+        ),
+    ] = None
     steps: Annotated[int | None, typer.Option(help="Steps at full size, 0 to 10000.")] = None
     step_size: Annotated[float | None, typer.Option(help="How far a step goes, 0 to 1.")] = None
     jitter: Annotated[int | None, typer.Option(help="Random shift of a step, 0 to 256 px.")] = None
@@ -256,6 +279,23 @@ class LookOptions:
     device: Annotated[str, typer.Option(help=f"{DEVICES}.", autocompletion=complete_device)] = (
         "auto"
     )
+    precision: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|float32|mixed",
+            help="Of the network: 32 bits, or 16 where they suffice; auto is mixed on cuda.",
+            autocompletion=complete_precision,
+        ),
+    ] = "auto"
+    tile: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65_535,
+            metavar="PX",
+            help="Show the network so much at once, in tiles; 0: all; as suits it by default.",
+        ),
+    ] = None
     threads: Annotated[
         int | None,
         typer.Option(
@@ -304,6 +344,7 @@ class LookOptions:
                 "octaves.count": self.octaves,
                 "octaves.scale": self.octave_scale,
                 "ascent.canvas": self.canvas,
+                "ascent.quality": self.quality,
                 "ascent.steps": self.steps,
                 "ascent.step_size": self.step_size,
                 "view.jitter": self.jitter,
@@ -320,6 +361,8 @@ class LookOptions:
             size=size,
             seed=self.seed,
             device=self.device,
+            precision=self.precision,
+            tile=self.tile,
             threads=self.threads,
             offline=self.offline,
             overwrite=overwrite,

@@ -8,24 +8,32 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from dreamer.core import bands, colour, gradients
 from dreamer.core import canvas as canvases
-from dreamer.core import colour, gradients, guidance
-from dreamer.core.canvas import Canvas
-from dreamer.core.guidance import Banks, Guide
-from dreamer.core.objectives import Activations, Objective, References
+from dreamer.core.canvas import Canvas, Read
+from dreamer.core.objectives import Objective
 from dreamer.core.resampling import resample
-from dreamer.core.transforms import Look, View
+from dreamer.core.sight import Goal, Guides, Likeness, Network, Photos, Scene, Sight
+from dreamer.core.tiles import Tiling
+from dreamer.core.transforms import View
 
-Network = Callable[[Tensor], Activations]
-Photos = Mapping[str, Tensor]
-Guides = Mapping[str, Guide]
+__all__ = [
+    "Ascent",
+    "Goal",
+    "Likeness",
+    "Network",
+    "Step",
+    "balance",
+    "dream",
+    "generator",
+    "union",
+]
 
 # Of the dial: how the change grows over the steps, how sharply the steps follow that, how much
 # shorter and longer they become at most, and how far the whole is scaled at the end.
@@ -33,8 +41,6 @@ _GROWTH, _SHARPNESS = 0.7, 3.0
 _LEAST_GAIN, _MOST_GAIN = 1 / 64, 4.0
 _LEAST_SCALED, _MOST_SCALED = 0.1, 2.5
 _NO_GRADIENT = 1e-9
-# The share of its own variation by which an early layer differs when half of `Likeness` is felt.
-_UNLIKE = 0.02
 
 
 @dataclass(frozen=True)
@@ -82,37 +88,6 @@ class Ascent:
 
 
 @dataclass(frozen=True)
-class Goal:
-    """What to maximise in one part of a picture.
-
-    Attributes:
-        objective: what.
-        where: how much of it each pixel takes, `(1, 1, H, W)` in 0..1; all of it if None. Pixels
-            that no goal has a part in stay as they are, to the bit.
-    """
-
-    objective: Objective
-    where: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class Likeness:
-    """What of the photo is held while the target rises.
-
-    Feature accentuation (Hamblin et al., "Feature Accentuation: Revealing What Features Respond to
-    in Natural Images", 2024): the distance to the photo in an early layer pulls back, against the
-    target's own gradient, both brought to one norm.
-
-    Attributes:
-        network: cut after that layer, or after several.
-        amount: how strongly, 0..1: with 1 the pull back can be as strong as the target's.
-    """
-
-    network: Network
-    amount: float
-
-
-@dataclass(frozen=True)
 class Step:
     """What is known after one step.
 
@@ -124,8 +99,12 @@ class Step:
             of its gradient, see `balance`.
         moved: whether the target had any gradient.
         work: pixels x steps done so far.
-        picture: renders the full-size result as it stands, `(1, 3, H, W)` in 0..1.
+        picture: renders the full-size result as it stands, `(1, 3, H, W)` in 0..1; to be called
+            before the next step is asked for, since that changes a large picture in place.
         idle: the labels of the terms of a sum that had no gradient when they were balanced.
+        tile: the longest side of the tiles that views are seen in, px; 0 for whole views. It is
+            another than was asked for if the memory did not suffice.
+        notes: what was not as it should be so far, see `dreamer.core.acceleration`.
     """
 
     octave: int
@@ -136,6 +115,8 @@ class Step:
     work: int
     picture: Callable[[], Tensor]
     idle: tuple[str, ...] = ()
+    tile: int = 0
+    notes: tuple[str, ...] = ()
 
 
 def generator(seed: int, octave: int) -> torch.Generator:
@@ -154,6 +135,7 @@ def dream(
     photos: Photos | None = None,
     guides: Guides | None = None,
     likeness: Likeness | None = None,
+    tiling: Tiling | None = None,
 ) -> Iterator[Step]:
     """Dream on a photo, one step an iteration; stop whenever you like.
 
@@ -169,49 +151,58 @@ def dream(
         guides: the pictures to be guided by, likewise by name, other than those of `photos`; of any
             shape.
         likeness: what of the photo is held; nothing in particular if None.
+        tiling: how views are cut into tiles, at the latest when the memory does not suffice for
+            larger ones; see `dreamer.core.sight`. None never does.
 
     Yields:
         A `Step` after each step. With no steps or a step size of 0 the picture is the photo.
     """
     goals = (Goal(objective),) if isinstance(objective, Objective) else tuple(objective)
     if any(goal.objective.picky for goal in goals):
-        with torch.no_grad():
-            seen = network(photo)
+        sight = Sight(network, {}, {}, tiling)
+        seen = sight.answers(photo)
+        tiling = sight.tiling
         goals = tuple(replace(goal, objective=goal.objective.picked(seen)) for goal in goals)
+        del seen
     whole = union([goal.where for goal in goals])
     dial = _Dial(plan.change, sum(plan.steps), plan.step_size)
-    first = resample(photo, plan.sizes[0]).clamp(0, 1)
     canvas = canvases.start(
-        plan.canvas, first, together=plan.chroma == 0, where=_resized(whole, plan.sizes[0])
+        plan.canvas,
+        _fitted(photo, plan.sizes[0]),
+        together=plan.chroma == 0,
+        where=_resized(whole, plan.sizes[0]),
     )
     work, idle = 0, tuple[str, ...]()
     for octave, (size, steps) in enumerate(zip(plan.sizes, plan.steps, strict=True)):
         if octave > 0:
-            canvas = canvas.onto(resample(photo, size).clamp(0, 1), _resized(whole, size))
-        sight = _Sight.of(network, goals, size, photos or {}, guides or {})
+            canvas = canvas.onto(_fitted(photo, size), _resized(whole, size))
+        sight = Sight.of(network, goals, size, photos or {}, guides or {}, tiling)
         if octave == 0:
-            goals, idle = _balanced(canvas, sight, goals, plan.view, generator(seed, -1))
+            placement = plan.view.draw(size, generator(seed, -1))
+            scene = Scene(canvas.base, canvas.reader(), placement, (seed, 0, -1))
+            goals, idle = _balanced(scene, sight, goals)
         random = generator(seed, octave)
         parts = [Goal(goal.objective, _resized(goal.where, size)) for goal in goals]
-        velocity = torch.zeros_like(photo[:, :, : size[0], : size[1]])
+        velocity: Tensor | None = None
         for step in range(steps):
-            pixels = canvas.pixels()
-            look = plan.view.look(pixels, random)
-            score, slopes = _gradients(look, sight, parts, again=likeness is not None)
+            read = canvas.reader()
+            scene = Scene(canvas.base, read, plan.view.draw(size, random), (seed, octave, step))
+            score, slopes = sight.gradients(scene, parts, likeness)
             moved = not all(map(gradients.is_zero, slopes))
             if moved:
-                if likeness is not None:
-                    slopes = _held(slopes, look, canvas.base, likeness)
-                velocity = plan.momentum * velocity + _direction(canvas, slopes, parts, plan)
-                scale = dial.gain(pixels - canvas.base, canvas.where)
+                velocity = _onwards(velocity, canvas, slopes, parts, plan)
+                scale = dial.gain(canvas, read)
                 canvas.ascend(velocity, scale * plan.step_size * _schedule(step, steps, plan.decay))
+            del read, scene, slopes
             canvas.settle(plan.hold)
             dial.turn()
             if dial.turned == sum(plan.steps) and moved:
                 canvas = dial.adjusted(canvas)
             work += size[0] * size[1]
             picture = _renderer(canvas, photo, whole, plan)
-            yield Step(octave, step, size, score, moved, work, picture, idle)
+            tile = 0 if sight.tiling is None else sight.tiling.side
+            yield Step(octave, step, size, score, moved, work, picture, idle, tile)
+        tiling = sight.tiling
 
 
 def balance(
@@ -226,30 +217,21 @@ def balance(
     A logit and a mean of squares have nothing in common but their gradients; one look at the
     coarsest octave measures those. A term without a gradient keeps the scale of the others' mean.
     """
-    sight = _Sight(network, {}, {})
-    return _balanced(canvas, sight, (Goal(objective),), view, random)[0][0].objective
+    size = (canvas.base.shape[2], canvas.base.shape[3])
+    scene = Scene(canvas.base, canvas.reader(), view.draw(size, random), (0, 0, -1))
+    return _balanced(scene, Sight(network, {}, {}), (Goal(objective),))[0][0].objective
 
 
 def _balanced(
-    canvas: Canvas,
-    sight: _Sight,
-    goals: tuple[Goal, ...],
-    view: View,
-    random: torch.Generator,
+    scene: Scene, sight: Sight, goals: tuple[Goal, ...]
 ) -> tuple[tuple[Goal, ...], tuple[str, ...]]:
     """Balance the terms of each goal; also return the labels of those without a gradient."""
     if len(goals) == 1 and len(goals[0].objective.terms) == 1:
         return goals, ()
-    look = view.look(canvas.pixels(), random)
-    activations, references = sight.answers(look)
+    size = (scene.base.shape[2], scene.base.shape[3])
     balanced, idle = [], []
     for goal in goals:
-        where = _resized(goal.where, (canvas.base.shape[2], canvas.base.shape[3]))
-        norms = []
-        for term in goal.objective.terms:
-            score = term.measure(activations, look.locate, references)
-            slope = look.gradient(score, again=True)
-            norms.append(gradients.rms(slope if where is None else slope * where).item())
+        norms = sight.norms(scene, Goal(goal.objective, _resized(goal.where, size)))
         alive = [norm for norm in norms if norm > _NO_GRADIENT]
         usual = sum(alive) / len(alive) if alive else 1.0
         scales = tuple(norm if norm > _NO_GRADIENT else usual for norm in norms)
@@ -258,81 +240,6 @@ def _balanced(
         pairs = zip(goal.objective.terms, norms, strict=True)
         idle += [str(term) for term, norm in pairs if norm <= _NO_GRADIENT]
     return tuple(balanced), tuple(dict.fromkeys(idle))
-
-
-@dataclass(frozen=True)
-class _Sight:
-    """How a canvas and the pictures beside it are seen in one octave.
-
-    Attributes:
-        network: see `dream`.
-        photos: those of caricatures, of the canvas' size.
-        banks: of the guides.
-    """
-
-    network: Network
-    photos: Photos
-    banks: Mapping[str, Banks]
-
-    @classmethod
-    def of(
-        cls,
-        network: Network,
-        goals: Sequence[Goal],
-        size: tuple[int, int],
-        photos: Photos,
-        guides: Guides,
-    ) -> _Sight:
-        """Look at the guides at an octave's `(height, width)`."""
-        terms = [term for goal in goals for term in goal.objective.terms]
-        banks = {}
-        for name, guide in guides.items():
-            layers = {term.layer for term in terms if term.guide == name}
-            banks[name] = guidance.banks(guide, network, size, layers)
-        fitted = {name: resample(each, size).clamp(0, 1) for name, each in photos.items()}
-        return cls(network, fitted, banks)
-
-    def answers(self, look: Look) -> tuple[Activations, References]:
-        """Return what the network answers to a view, and to photos that are seen as it is."""
-        with torch.no_grad():
-            seen = {name: self.network(look.show(each)) for name, each in self.photos.items()}
-        return self.network(look.pixels), {**seen, **self.banks}
-
-
-def _gradients(
-    look: Look, sight: _Sight, goals: Sequence[Goal], *, again: bool
-) -> tuple[float, list[Tensor]]:
-    """Return the score, and the gradient of the pixels for each goal, in its part."""
-    activations, references = sight.answers(look)
-    score, slopes = 0.0, []
-    for index, goal in enumerate(goals):
-        value = goal.objective(activations, look.locate, references)
-        slope = look.gradient(value, again=again or index < len(goals) - 1)
-        score += value.item()
-        slopes.append(slope if goal.where is None else slope * goal.where)
-    return score, slopes
-
-
-def _held(slopes: list[Tensor], look: Look, base: Tensor, likeness: Likeness) -> list[Tensor]:
-    """Add to gradients what pulls back towards the photo, in an early layer."""
-    with torch.no_grad():
-        wanted = likeness.network(look.show(base))
-    apart = torch.stack(
-        [
-            (values - wanted[name]).square().mean() / wanted[name].var(correction=0).add(1e-12)
-            for name, values in likeness.network(look.pixels).items()
-        ]
-    ).mean()
-    back = look.gradient(-apart)
-    if gradients.is_zero(back):
-        return slopes
-    # What differs little is pulled little: the gradient of a distance has no measure of its own.
-    felt = likeness.amount * math.sqrt(apart.item() / (apart.item() + _UNLIKE))
-    pull = felt * back / gradients.rms(back)
-    return [
-        slope if gradients.is_zero(slope) else slope / gradients.rms(slope) + pull
-        for slope in slopes
-    ]
 
 
 class _Dial:
@@ -354,14 +261,14 @@ class _Dial:
         """Count a step."""
         self.turned += 1
 
-    def gain(self, change: Tensor, where: Tensor | None) -> float:
+    def gain(self, canvas: Canvas, read: Read) -> float:
         """Return how many times as far the next step is to go."""
         if self.wanted == 0 or self.step_size == 0:
             return 1.0
         due: float = self.wanted * (max(1, self.turned) / self.steps) ** _GROWTH
         if self.turned == 0:  # too large a change is hard to take back
             return min(1.0, due / self.step_size)
-        gain = float((due / max(_size(change, where), 1e-9)) ** _SHARPNESS)
+        gain = float((due / max(_change(canvas, read), 1e-9)) ** _SHARPNESS)
         return min(_MOST_GAIN, max(_LEAST_GAIN, gain))
 
     def adjusted(self, canvas: Canvas) -> Canvas:
@@ -369,15 +276,20 @@ class _Dial:
         factor = 1.0
         for _ in range(4 if self.wanted else 0):  # it is not quite proportional: see `soft_clip`
             found = canvas.scaled(factor)
-            factor *= self.wanted / _size(found.pixels() - found.base, found.where)
+            factor *= self.wanted / _change(found, found.reader())
             factor = min(_MOST_SCALED, max(_LEAST_SCALED, factor))
         return canvas if factor == 1 else canvas.scaled(factor)
 
 
-def _size(change: Tensor, where: Tensor | None) -> float:
-    """Return the root mean square of a change over what may change."""
-    share = 1.0 if where is None else gradients.rms(where).item()
-    return gradients.rms(change).item() / share
+def _change(canvas: Canvas, read: Read) -> float:
+    """Return the root mean square of what changed, over what may change."""
+    base = canvas.base
+    rows = ((part.start, part.stop) for part in bands.bands(base))
+    found = bands.rms_of(
+        read((top, 0, bottom, base.shape[3])) - base[:, :, top:bottom] for top, bottom in rows
+    )
+    share = 1.0 if canvas.where is None else gradients.rms(canvas.where).item()
+    return found.item() / share
 
 
 def union(parts: Sequence[Tensor | None]) -> Tensor | None:
@@ -394,11 +306,27 @@ def _resized(where: Tensor | None, size: tuple[int, int]) -> Tensor | None:
     return None if where is None else resample(where, size).clamp(0, 1)
 
 
-def _direction(
-    canvas: Canvas, slopes: Sequence[Tensor], goals: Sequence[Goal], plan: Ascent
+def _fitted(photo: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return the photo at a size in 0..1; itself, if it is of that size."""
+    fitted = resample(photo, size)
+    if fitted is not photo:
+        return fitted.clamp_(0, 1)
+    least, most = photo.aminmax()
+    return photo if least >= 0 and most <= 1 else photo.clamp(0, 1)
+
+
+def _onwards(
+    velocity: Tensor | None,
+    canvas: Canvas,
+    slopes: Sequence[Tensor],
+    goals: Sequence[Goal],
+    plan: Ascent,
 ) -> Tensor:
-    """Return where to go: each goal as far in its part as it would go alone in the whole."""
-    whole = torch.zeros_like(slopes[0])
+    """Return where to go, and a share of where it went; all are written over.
+
+    Each goal goes as far in its part as it would go alone in the whole.
+    """
+    whole: Tensor | None = None
     for slope, goal in zip(slopes, goals, strict=True):
         if gradients.is_zero(slope):
             continue
@@ -407,10 +335,14 @@ def _direction(
         )
         if len(goals) > 1 and goal.where is not None:
             # Its bands reach beyond its part, where others are.
-            direction = direction * goal.where
-            direction = direction * (gradients.rms(goal.where) / gradients.rms(direction))
-        whole = whole + direction
-    return colour.mute(whole, plan.chroma)
+            direction = direction.mul_(goal.where)
+            direction = direction.mul_(gradients.rms(goal.where) / gradients.rms(direction))
+        whole = direction if whole is None else whole.add_(direction)
+    assert whole is not None
+    whole = bands.mapped(lambda part: colour.mute(part, plan.chroma), whole)
+    if velocity is None or plan.momentum == 0:
+        return whole
+    return velocity.mul_(plan.momentum).add_(whole)
 
 
 def _schedule(step: int, steps: int, decay: float) -> float:
@@ -423,8 +355,8 @@ def _renderer(
     canvas = copy.copy(canvas)  # as it stands: the next step gives it another difference
 
     def picture() -> Tensor:
-        dreamed = canvas.onto(photo, where).pixels()
+        shown = canvas.onto(photo, where).pixels()
         # Written as a change of the photo: nothing dreamed is the photo to the bit.
-        return (photo + (1 - plan.blend) * (dreamed - photo)).clamp(0, 1)
+        return shown.sub_(photo).mul_(1 - plan.blend).add_(photo).clamp_(0, 1)
 
     return picture

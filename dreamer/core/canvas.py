@@ -7,13 +7,18 @@ to the bit. What pictures from nothing are made of is in `dreamer.core.parametri
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from dreamer.core import colour, gradients, resampling, spectra
+from dreamer.core import bands, colour, gradients, resampling, spectra
+from dreamer.core.tiles import Box
+
+Read = Callable[[Box], Tensor]
+"""Shows a part of a picture, `(1, 3, h, w)` in 0..1."""
 
 # How near a dream brings a value to black or white, unless the photo is nearer.
 MARGIN = 2 / 255
@@ -33,13 +38,16 @@ class Canvas(Protocol):
     def pixels(self) -> Tensor:
         """Show the picture, `(1, 3, H, W)` in 0..1."""
 
+    def reader(self) -> Read:
+        """Return what shows parts of the picture as it stands."""
+
     def precondition(
         self, gradient: Tensor, *, tilt: float, grain: float, decorrelate: float
     ) -> Tensor:
         """Turn the raw gradient `(1, 3, H, W)` of the pixels into a direction to go.
 
         Args:
-            gradient: of any scale, not zero.
+            gradient: of any scale, not zero; a large one may be written over.
             tilt: see `gradients.condition`.
             grain: the same.
             decorrelate: see `colour.decorrelate`.
@@ -71,7 +79,8 @@ class PixelCanvas:
 
     Only the difference is resampled between octaves, so the photo's fine detail is never lost and
     a difference of zero shows exactly the photo. The difference itself is unbounded; `soft_clip`
-    keeps the picture inside 0..1 without flat, posterised areas.
+    keeps the picture inside 0..1 without flat, posterised areas. Of a large picture the difference
+    is changed in place, band by band: see `dreamer.core.bands`.
 
     Args:
         base: the photo at this octave's size, `(1, 3, H, W)` in 0..1.
@@ -90,19 +99,36 @@ class PixelCanvas:
         where: Tensor | None = None,
     ) -> None:
         self.base = base
-        self.difference = torch.zeros_like(base) if difference is None else difference
+        self.difference = bands.zeros(base) if difference is None else difference
         self.together = together
         self.where = where
 
     def pixels(self) -> Tensor:
         """Show the picture, `(1, 3, H, W)` in 0..1."""
-        return soft_clip(self.base, self.difference, together=self.together)
+        parts = bands.bands(self.base)
+        if len(parts) == 1:
+            return self._shown(parts[0], slice(None))
+        shown = bands.zeros(self.base)
+        for rows in parts:
+            shown[:, :, rows] = self._shown(rows, slice(None))
+        return shown
+
+    def reader(self) -> Read:
+        """Return what shows parts of the picture as it stands, of a large one when asked."""
+        if len(bands.bands(self.base)) == 1:
+            return _parts(self.pixels())
+        return lambda box: self._shown(slice(box[0], box[2]), slice(box[1], box[3]))
+
+    def _shown(self, rows: slice, columns: slice) -> Tensor:
+        base, difference = self.base[:, :, rows, columns], self.difference[:, :, rows, columns]
+        return soft_clip(base, difference, together=self.together)
 
     def precondition(
         self, gradient: Tensor, *, tilt: float, grain: float, decorrelate: float
     ) -> Tensor:
         """Decorrelate colours, then bring the gradient's bands to the strengths asked for."""
-        return gradients.condition(colour.decorrelate(gradient, decorrelate), tilt, grain)
+        decorrelated = bands.mapped(lambda part: colour.decorrelate(part, decorrelate), gradient)
+        return gradients.condition(decorrelated, tilt, grain)
 
     def ascend(self, direction: Tensor, step: float) -> None:
         """Move by a root mean square of `step` along a direction in pixel space of any scale.
@@ -112,19 +138,40 @@ class PixelCanvas:
         on to grow where there is room for it, and burns out nowhere. Where only a part may change
         that part moves as far as it would in a whole picture.
         """
-        spent = _share_left(self.base, self.difference, self.together)
-        pushed = torch.where(self.difference * direction > 0, direction * spent, direction)
         if self.where is not None:
-            pushed = pushed * self.where
             step = step * gradients.rms(self.where).item()
-        self.difference = self.difference + pushed * (step / gradients.rms(pushed))
+        parts = bands.bands(self.base)
+        if len(parts) == 1:
+            pushed = self._pushed(direction, parts[0])
+            self.difference = self.difference + pushed * (step / gradients.rms(pushed))
+            return
+        length = bands.rms_of(self._pushed(direction, rows) for rows in parts).item()
+        for rows in parts:
+            self.difference[:, :, rows] += self._pushed(direction, rows).mul_(step / length)
+
+    def _pushed(self, direction: Tensor, rows: slice) -> Tensor:
+        """Return what is left of some rows of a direction."""
+        direction, difference = direction[:, :, rows], self.difference[:, :, rows]
+        spent = _share_left(self.base[:, :, rows], difference, self.together)
+        pushed = torch.where(difference * direction > 0, direction * spent, direction)
+        return pushed if self.where is None else pushed * self.where[:, :, rows]
 
     def settle(self, hold: float) -> None:
         """Pull the broad light and colour back towards the photo's by a share of `hold`."""
-        if hold > 0:
-            broad = resampling.lowpass(self.difference)
+        if hold == 0:
+            return
+        cells = resampling.seen_through(self.difference)
+        parts = bands.bands(self.base)
+        if len(parts) == 1:
+            broad = resampling.enlarge(cells, self.difference)
             broad = broad if self.where is None else broad * self.where
             self.difference = self.difference - hold * broad
+            return
+        enlarged = resampling.Enlarged(cells, self.difference)
+        for rows in parts:
+            broad = enlarged[rows]
+            broad = broad if self.where is None else broad * self.where[:, :, rows]
+            self.difference[:, :, rows] -= broad.mul_(hold)
 
     def onto(self, base: Tensor, where: Tensor | None = None) -> PixelCanvas:
         """Carry the dreamed difference to another size of the same photo."""
@@ -210,6 +257,10 @@ class MacoCanvas:
             difference = difference * self.where
         return soft_clip(self.base, difference, together=self.together)
 
+    def reader(self) -> Read:
+        """Return what shows parts of the picture as it stands: all of it is made at once."""
+        return _parts(self.pixels())
+
     def precondition(
         self, gradient: Tensor, *, tilt: float, grain: float, decorrelate: float
     ) -> Tensor:
@@ -263,6 +314,10 @@ def start(
         return MacoCanvas(base, together=together, where=where)
     made = FourierCanvas if kind == "fourier" else PixelCanvas
     return made(base, together=together, where=where)
+
+
+def _parts(pixels: Tensor) -> Read:
+    return lambda box: pixels[:, :, box[0] : box[2], box[1] : box[3]]
 
 
 def _normalised(direction: Tensor) -> Tensor:

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from dreamer.core.resampling import enlarge
+from dreamer.core import bands as rows_of
+from dreamer.core.bands import rms as rms
+from dreamer.core.resampling import Enlarged, enlarge
 
 BANDS = 5
 SMALLEST_BAND = 4
-_TINY = 1e-20
 
 
 def laplacian(picture: Tensor, bands: int = BANDS) -> list[Tensor]:
@@ -28,16 +29,9 @@ def laplacian(picture: Tensor, bands: int = BANDS) -> list[Tensor]:
     """
     pyramid = []
     for _ in range(bands - 1):
-        height, width = picture.shape[2:]
-        if min(height, width) < 2 * SMALLEST_BAND:
+        if min(picture.shape[2:]) < 2 * SMALLEST_BAND:
             break
-        coarser = F.interpolate(
-            picture,
-            size=((height + 1) // 2, (width + 1) // 2),
-            mode="bilinear",
-            align_corners=False,
-            antialias=True,
-        )
+        coarser = _halved(picture)
         pyramid.append(picture - enlarge(coarser, picture))
         picture = coarser
     return [*pyramid, picture]
@@ -55,7 +49,7 @@ def condition(gradient: Tensor, tilt: float, grain: float) -> Tensor:
     """Whiten the bands of a gradient, tilt them towards the coarse, and normalise the whole.
 
     Args:
-        gradient: `(1, 3, H, W)`, any scale.
+        gradient: `(1, 3, H, W)`, any scale; a large one, see `dreamer.core.bands`, is written over.
         tilt: how many times stronger each band is than the next finer one; 1 is flat.
         grain: the share that is left of the finest band, 0..1.
 
@@ -63,23 +57,64 @@ def condition(gradient: Tensor, tilt: float, grain: float) -> Tensor:
         `(1, 3, H, W)` with mean 0 in every channel and root mean square 1 over all; all zeros if
         the gradient is.
     """
+    if len(rows_of.bands(gradient)) > 1:
+        return _conditioned(gradient, tilt, grain)
     pyramid = laplacian(gradient)
     for index, band in enumerate(pyramid):
-        strength = tilt**index * (grain if index == 0 else 1.0)
-        if index == len(pyramid) - 1:
-            # What remains is the mean and a few waves: the colour cast rather than the dream.
-            strength *= 0.5
-        band.mul_(strength / rms(band))
+        band.mul_(_strength(index, len(pyramid), tilt, grain) / rms(band))
     merged = merge(pyramid)
     merged -= merged.mean((2, 3), keepdim=True)
     return merged.div_(rms(merged))
 
 
-def rms(values: Tensor) -> Tensor:
-    """Root mean square of all values, kept from zero so that it can be divided by."""
-    return values.square().mean().add(_TINY).sqrt()
-
-
 def is_zero(gradient: Tensor) -> bool:
     """Whether nothing in the picture moves the target."""
     return not bool(torch.any(gradient))
+
+
+def _halved(picture: Tensor) -> Tensor:
+    """Return the next coarser picture of a pyramid."""
+    height, width = picture.shape[2:]
+    return F.interpolate(
+        picture,
+        size=((height + 1) // 2, (width + 1) // 2),
+        mode="bilinear",
+        align_corners=False,
+        antialias=True,
+    )
+
+
+def _strength(index: int, count: int, tilt: float, grain: float) -> float:
+    """Return how strong a band of so many is made."""
+    strength = tilt**index * (grain if index == 0 else 1.0)
+    # What remains is the mean and a few waves: the colour cast rather than the dream.
+    return strength * 0.5 if index == count - 1 else strength
+
+
+def _conditioned(gradient: Tensor, tilt: float, grain: float) -> Tensor:
+    """Condition a large gradient in place, beside its coarser versions.
+
+    With `c_k` those versions, `E` to enlarge and `s_k` what each band is multiplied by, the sum of
+    `s_k (c_k - E c_(k+1))` is `s_0 c_0 + E u_1`, where `u_k = (s_k - s_(k-1)) c_k + E u_(k+1)`.
+    """
+    pictures = [gradient]
+    while len(pictures) < BANDS and min(pictures[-1].shape[2:]) >= 2 * SMALLEST_BAND:
+        pictures.append(_halved(pictures[-1]))
+    scales = [0.0]
+    for index, picture in enumerate(pictures):
+        found = rms(picture)
+        if index < len(pictures) - 1:
+            coarser = Enlarged(pictures[index + 1], picture)
+            parts = (picture[:, :, rows] - coarser[rows] for rows in rows_of.bands(picture))
+            found = rows_of.rms_of(parts)
+        scales.append(_strength(index, len(pictures), tilt, grain) / found.item())
+    for index in range(len(pictures) - 1, -1, -1):
+        picture, scale = pictures[index], scales[index + 1] - scales[index]
+        if index == len(pictures) - 1:
+            picture.mul_(scale)
+            continue
+        coarser = Enlarged(pictures.pop(), picture)
+        for rows in rows_of.bands(picture):
+            picture[:, :, rows] = coarser[rows].add_(picture[:, :, rows], alpha=scale)
+    gradient -= gradient.mean((2, 3), keepdim=True)
+    return gradient.div_(rms(gradient))

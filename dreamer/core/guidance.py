@@ -141,14 +141,29 @@ def agreement(values: Tensor, guide: Bank, by: By) -> Tensor:
             not only something similar; "means", "style": minus the distance of the channels' means,
             or of their second moments, as a share of the guide's own size.
     """
-    standard = guide.standard(values)
     if by == "best":
-        return _matched(standard, guide.rows)
+        return _matched(guide.standard(values), guide.rows)
+    return nearness(summary(values, guide, by), guide, by)
+
+
+def summary(values: Tensor, guide: Bank, by: By) -> Tensor:
+    """Return what "means" and "style" compare of answers `(N, C, h, w)`, a mean over their places.
+
+    Returns:
+        The channels' means, `(N, C)`, or their second moments, `(N, C, C)`.
+    """
+    standard = guide.standard(values)
     if by == "means":
-        return -standard.mean((2, 3)).square().mean(1).add(_TINY).sqrt()
+        return standard.mean((2, 3))
     flat = standard.flatten(2)
-    moments = flat @ flat.transpose(1, 2) / flat.shape[2]
-    apart = (moments - guide.moments).square().sum((1, 2)).add(_TINY).sqrt()
+    return flat @ flat.transpose(1, 2) / flat.shape[2]
+
+
+def nearness(found: Tensor, guide: Bank, by: By) -> Tensor:
+    """Return how near a `summary` is to the guide's, `(N,)`: see `agreement`."""
+    if by == "means":
+        return -found.square().mean(1).add(_TINY).sqrt()
+    apart = (found - guide.moments).square().sum((1, 2)).add(_TINY).sqrt()
     return -apart / guide.moments.square().sum().add(_TINY).sqrt()
 
 

@@ -179,11 +179,16 @@ class Objective:
         """Whether it has channels to be picked once, by `picked`."""
         return any(term.pick is not None and not term.pick.anew for term in self.terms)
 
-    def picked(self, activations: Activations) -> Objective:
-        """Pick the channels that are picked once, by the picture's activations."""
+    def picked(self, activations: Activations, *, anew: bool = False) -> Objective:
+        """Pick the channels that are picked once, by the picture's activations.
+
+        Args:
+            activations: must hold the terms' layers.
+            anew: whether those that are picked at each step are picked as well.
+        """
 
         def settled(term: Term) -> Term:
-            if term.pick is None or term.pick.anew:
+            if term.pick is None or (term.pick.anew and not anew):
                 return term
             channels = term.pick.of(activations[term.layer])
             # With nothing to pick it stays as it is, and moves nothing.

@@ -44,7 +44,9 @@ def mixed(first: Recipe, second: Recipe, weight: float) -> Recipe:
             "preset": " to ".join(names)[:255],
             "settings": settings,
             "terms": terms,
-            "steps": octaves.steps(ascent.steps, ascent.coarse_steps, len(nearer.octaves)),
+            "steps": octaves.steps(
+                ascent.steps, ascent.coarse_steps, len(nearer.octaves), ascent.share
+            ),
         }
     )
 

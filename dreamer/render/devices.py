@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from dreamer.errors import DeviceError, UsageError
+from dreamer.render import heap
 
 if TYPE_CHECKING:
     import torch
 
 KINDS = ("auto", "cpu", "cuda", "mps")
+
+# How torch says that a device, or what this process has of it, is of no more use.
+_FAILED = ("CUDA error", "HIP error", "CUDNN_STATUS_EXECUTION_FAILED", "CUBLAS_STATUS_")
 
 
 def choose(name: str = "auto") -> torch.device:
@@ -55,8 +60,74 @@ def _works(name: str) -> str | None:
     # A torch built without CUDA asserts, one without a kind of device has not implemented it, and
     # a driver or device that fails is a runtime error.
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        return first_line(error)
     return None if value == 2 else "it computes wrong sums"
+
+
+def first_line(error: BaseException) -> str:
+    """Return what an error says, in one line without its full stop."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+def settle(name: str) -> None:
+    """Make a device the one that this process uses, and prove that it works.
+
+    Raises:
+        DeviceError: it is not there or does not work.
+    """
+    device = choose(name)
+    if device.type == "cuda":
+        import torch
+
+        torch.cuda.set_device(device)  # or some of the first one's memory is taken as well
+
+
+def has_failed(error: BaseException | None) -> bool:
+    """Whether an error says that a device is of no more use to this process."""
+    import torch
+
+    from dreamer.core.sight import is_short
+
+    if not isinstance(error, RuntimeError) or is_short(error):
+        return False
+    kind = getattr(torch, "AcceleratorError", None)  # which older ones do not have
+    return (kind is not None and isinstance(error, kind)) or any(
+        said in str(error) for said in _FAILED
+    )
+
+
+def sent(pixels: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Bring a tensor to a device; to CUDA from pinned memory, beside what it computes."""
+    if device.type != "cuda" or pixels.device.type != "cpu":
+        return pixels.to(device)
+    return pixels.pin_memory().to(device, non_blocking=True)
+
+
+def fetching(pixels: torch.Tensor) -> Callable[[], torch.Tensor]:
+    """Begin to bring a tensor to the CPU; what is returned waits for it, and for nothing else."""
+    import torch
+
+    if pixels.device.type != "cuda":
+        return pixels.cpu
+    here = torch.empty(pixels.shape, dtype=pixels.dtype, pin_memory=True)
+    here.copy_(pixels, non_blocking=True)
+    there = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    there.record(torch.cuda.current_stream(pixels.device))
+
+    def fetched() -> torch.Tensor:
+        there.synchronize()
+        return here
+
+    return fetched
+
+
+def relieve() -> None:
+    """Give the memory of a picture that there was too little for back to the devices."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def default_threads() -> int:
@@ -77,27 +148,39 @@ def alike(name: str) -> list[str]:
 
 @contextlib.contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Compute with `count` threads, and with as many as before afterwards."""
+    """Compute with `count` threads, and with as many as before afterwards.
+
+    Memory that is freed meanwhile is held, see `dreamer.render.heap`.
+    """
     import torch
 
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
-        yield
+        with heap.held():
+            yield
     finally:
         torch.set_num_threads(before)
 
 
 @contextlib.contextmanager
 def memory_guard(what: str) -> Iterator[None]:
-    """Turn an allocation that fails into a `DeviceError` that names `what` was being made."""
-    import torch
+    """Turn an allocation that fails into a `DeviceError` that names `what` was being made.
+
+    A device that fails is one as well.
+    """
+    from dreamer.core.sight import is_short
 
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        short = isinstance(error, MemoryError | torch.OutOfMemoryError)
-        if not short and "DefaultCPUAllocator" not in str(error):  # torch has no class for it
+        if has_failed(error):
+            raise DeviceError(
+                f"The device failed: {first_line(error)}.",
+                "Try again; if it fails again, see what works with `dreamer doctor`, or use "
+                "--device cpu.",
+            ) from error
+        if not is_short(error):
             raise
         raise DeviceError(
             f"There is not enough memory for {what}.",

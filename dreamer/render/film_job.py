@@ -32,12 +32,14 @@ class Progress:
         of: how many there are.
         work: pixels x steps done of it.
         whole: pixels x steps it takes.
+        notes: what was not as it should be, see `dreamer.core.ascent.Step`.
     """
 
     picture: int
     of: int
     work: int
     whole: int
+    notes: tuple[str, ...] = ()
 
 
 OnProgress = Callable[[Progress], None]

@@ -46,6 +46,7 @@ class Job:
         overwrite: whether a file that exists is replaced.
         notes: what the user should know.
         look: how to dream, and with which network.
+        depth: bits a colour of the file.
     """
 
     recipe: Recipe
@@ -57,6 +58,7 @@ class Job:
     overwrite: bool
     notes: tuple[str, ...]
     look: Look
+    depth: int = 8
 
     def load_network(self) -> Network:
         """Load the recipe's network, fetching it if needed and allowed."""
@@ -73,7 +75,7 @@ class Job:
         while True:
             try:
                 overwrite = self.overwrite or self.replaces_partial
-                return made.save(path, overwrite=overwrite, metadata=metadata)
+                return made.save(path, overwrite=overwrite, metadata=metadata, depth=self.depth)
             except OutputError as error:
                 taken = isinstance(error.__cause__, FileExistsError)
                 if not taken or not self.default_name:
@@ -122,8 +124,7 @@ def prepare(request: Request) -> Job:
         OutputError: the output exists, or cannot be written.
         DeviceError: the device.
     """
-    if request.output is not None:
-        formats.by_suffix(request.output)
+    formats.check_depth(request.output or ".png", request.depth)
     how = look(request)
     source, start = _source(request, how.old)
     name, size = _name_and_size(source, start, how.old, request.size)
@@ -154,6 +155,7 @@ def prepare(request: Request) -> Job:
         overwrite=request.overwrite,
         notes=notes,
         look=how,
+        depth=request.depth,
     )
 
 
@@ -236,7 +238,12 @@ def _place(request: Request, output: Path | None, recipe: Recipe) -> tuple[Path 
     candidate, count = output, 1
     while os.path.lexists(candidate) and not request.overwrite:
         found = recipe_in(candidate)
-        if found is not None and found.hash == recipe.hash and request.metadata:
+        if (
+            found is not None
+            and found.hash == recipe.hash
+            and request.metadata
+            and (found.partial or reading.depth(candidate) >= request.depth)
+        ):
             return candidate, not found.partial, found.partial
         if not default:
             raise taken(candidate, found, recipe)

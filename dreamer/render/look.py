@@ -9,15 +9,15 @@ import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from dreamer import colour_text, mask_text, presets, targets, visual_recipe
 from dreamer import recipe as recipes
-from dreamer.errors import InputError, NetworkError, UsageError
+from dreamer.errors import InputError, NetworkError, UsageError, unknown
 from dreamer.media import files
 from dreamer.networks import rows, weights
 from dreamer.recipe import Choice, Origin, Recipe
-from dreamer.render import devices
+from dreamer.render import devices, memory
 from dreamer.target_files import Files, Like
 
 if TYPE_CHECKING:
@@ -26,7 +26,14 @@ if TYPE_CHECKING:
     from dreamer.settings import Settings
 
 DEFAULT_PRESET = "dream"
-MOST = {"size": 65_535, "seed": recipes.MOST_SEED, "threads": recipes.MOST_THREADS}
+Asked = Literal["auto", "float32", "mixed"]
+PRECISIONS: tuple[Asked, ...] = ("auto", "float32", "mixed")
+MOST = {
+    "size": 65_535,
+    "seed": recipes.MOST_SEED,
+    "threads": recipes.MOST_THREADS,
+    "tile": recipes.MOST_TILE,
+}
 
 
 @dataclass(frozen=True)
@@ -43,12 +50,15 @@ class Request:
         size: the longer side of the result, px.
         seed: decides all that is random.
         device: where to compute.
+        precision: what the network computes in: one of `PRECISIONS`.
+        tile: the longest side of what the network is shown at once, px; 0 for all of it.
         threads: to compute with.
         offline: never fetch weights.
         output: the file to write.
         to_file: whether a file is written at all.
         overwrite: whether a file that exists is replaced.
         metadata: whether the file is to carry its recipe; one that does is not kept otherwise.
+        depth: bits a colour of the file; one with fewer is not kept.
     """
 
     photo: str | bytes | Photo | None = None
@@ -60,12 +70,15 @@ class Request:
     size: int | None = None
     seed: int | None = None
     device: str = "auto"
+    precision: str = "auto"
+    tile: int | None = None
     threads: int | None = None
     offline: bool = False
     output: Path | None = None
     to_file: bool = True
     overwrite: bool = False
     metadata: bool = True
+    depth: int = 8
 
 
 @dataclass(frozen=True)
@@ -86,6 +99,9 @@ class Look:
         old: the recipe that it was taken from.
         notes: what the user should know.
         files: what was read of the files that the target names.
+        precision: what the network computes in; "auto" is as it suits the device.
+        tile: the longest side of what the network is shown at once, px, 0 for all of it; None is as
+            it suits the picture.
     """
 
     settings: Settings
@@ -101,6 +117,8 @@ class Look:
     old: Recipe | None
     notes: tuple[str, ...]
     files: Files = field(default_factory=Files)
+    precision: Asked = "auto"
+    tile: int | None = None
 
     def placed(self) -> Look:
         """Choose the device, and prove that it works, and what steers the dream as well.
@@ -134,9 +152,22 @@ class Look:
             weights=self.weights,
             origin=origin,
             size=size,
-            choice=Choice(self.seed, self.threads, self.device.partition(":")[0]),
+            choice=self._choice(size),
             files=self.files,
         )
+
+    def _choice(self, size: tuple[int, int]) -> Choice:
+        kind, precision = self.device.partition(":")[0], self.precision
+        if precision == "auto" and self.old is not None and self.old.device == kind:
+            precision = self.old.precision
+        if precision == "auto":  # elsewhere it was not measured, or does not always pay
+            precision = "mixed" if kind == "cuda" else "float32"
+        tile = self.tile
+        if tile is None and self.old is not None and self.old.size == size:
+            tile = self.old.tile
+        if tile is None:
+            tile = memory.tile(self.row.name, size, kind)
+        return Choice(self.seed, self.threads, kind, precision, tile)
 
     def load_network(self) -> Network:
         """Load the network, fetching its weights if needed and allowed."""
@@ -179,6 +210,8 @@ def look(request: Request, *, threads: int | None = None) -> Look:
         old=old,
         notes=notes,
         files=_files(settings, row, old, request),
+        precision=_precision(request.precision),
+        tile=request.tile,
     )
 
 
@@ -253,6 +286,13 @@ def pictures_again(wanted: Iterable[Like], recipe: str) -> dict[str, Like]:
     return found
 
 
+def _precision(name: str) -> Asked:
+    for known in PRECISIONS:
+        if name == known:
+            return known
+    raise unknown("precision", name, PRECISIONS, f"There are {', '.join(PRECISIONS)}")
+
+
 def check_filmed(how: Look) -> None:
     """Refuse what films do not have: `UsageError`."""
     if any(mask.kind == "alpha" for mask in how.settings.masks):
@@ -268,6 +308,7 @@ def check_numbers(request: Request) -> None:
         ("size", request.size, 1),
         ("seed", request.seed, 0),
         ("threads", request.threads, 1),
+        ("tile", request.tile, 0),
     ):
         if value is None:
             continue

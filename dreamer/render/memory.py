@@ -6,12 +6,18 @@ import contextlib
 import itertools
 import math
 import re
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
 from dreamer.errors import DeviceError
 from dreamer.recipe import Recipe
+
+if TYPE_CHECKING:
+    from dreamer.core.tiles import Tiling
+    from dreamer.networks.network import Network
 
 WORKER = 600_000_000
 """Bytes that a process with a network takes before it has a picture."""
@@ -30,7 +36,21 @@ PER_PIXEL = {
     "densenet121": 2600,
 }
 PER_PIXEL_AT_MOST = 2600
-DECODED = 32  # bytes that a pixel of a photo takes while it is read; measured at 96 megapixels
+# The same on other devices, which have their own memory: the photo, the result and its file.
+PER_PIXEL_BESIDE = 100
+DECODED = 26  # bytes that a pixel of a photo takes while it is read: WebP, or 16 bits and alpha
+# Bytes that a pixel takes of a picture that is seen in tiles, by the canvas: the photo, what is
+# dreamed, the gradient and where it went, each 12, and the gradient's coarser versions. Waves need
+# the Fourier transform of the whole picture, and fourier that of one four times as large.
+PER_PIXEL_TILED = {"pixel": 60, "maco": 200, "fourier": 400}
+PER_GOAL, PER_LIKENESS = 12, 12  # for the gradients of each region but one, and of the likeness
+WHOLE = 1 << 22
+"""A picture of so many pixels is seen whole, if there is the memory for it."""
+TILE = 880_000_000
+"""Bytes that a tile may take. Larger ones have fewer seams to see twice; with this a picture of 48
+megapixels takes less than 4 GB."""
+SIDES = 64  # a tile's side is a multiple of it
+LEAST_SIDE = 256
 SHARE = 0.85  # of the memory that is free
 
 _CGROUP = Path("/sys/fs/cgroup")
@@ -48,8 +68,60 @@ def needed(recipe: Recipe, own: tuple[int, int] | None = None) -> int:
         own: the photo's own width and height, px: a large one takes much before it is small.
     """
     per_pixel = PER_PIXEL.get(recipe.network, PER_PIXEL_AT_MOST)
+    if recipe.device != "cpu":
+        per_pixel = PER_PIXEL_BESIDE
     decoded = DECODED * math.prod(own) if own is not None else 0
-    return WORKER + max(decoded, math.prod(recipe.size) * per_pixel)
+    dreamed = math.prod(recipe.size) * per_pixel
+    if recipe.tile and recipe.device == "cpu":
+        more = PER_GOAL * max(0, len(recipe.by_region) - 1)
+        more += PER_LIKENESS * (recipe.settings.likeness.amount > 0)
+        kept = PER_PIXEL_TILED[recipe.settings.ascent.canvas] + more
+        dreamed = min(dreamed, math.prod(recipe.size) * kept + recipe.tile**2 * per_pixel)
+    return WORKER + max(decoded, dreamed)
+
+
+def tile(network: str, size: tuple[int, int], device: str = "cpu") -> int:
+    """Return the side of the tiles that suits a picture, px; 0 if it is best seen whole.
+
+    As large as `TILE` has it, whatever the machine, so that a recipe is the same everywhere; but
+    smaller where the memory is short.
+
+    Args:
+        network: its name.
+        size: the picture's width and height, px.
+        device: the kind of device.
+    """
+    per_pixel = PER_PIXEL.get(network, PER_PIXEL_AT_MOST)
+    pixels = math.prod(size)
+    left = free() - WORKER if device == "cpu" else math.inf
+    if pixels <= WHOLE and pixels * per_pixel <= left:
+        return 0
+    room = min(TILE, left - pixels * PER_PIXEL_TILED["pixel"])
+    side = math.isqrt(int(max(0, room) / per_pixel))
+    return max(LEAST_SIDE, side // SIDES * SIDES)
+
+
+def tiling(network: Network, layers: Iterable[str], side: int) -> Tiling:
+    """Return how views are cut into tiles.
+
+    Args:
+        network: loaded.
+        layers: those that are used.
+        side: of the tiles, px; 0 to cut views only if the memory does not suffice.
+    """
+    from dreamer.core import tiles
+
+    row = network.row
+    strides = {layer.name: layer.stride for layer in row.layers}
+    last = max(list(strides).index(row.layer(name).name) for name in layers)
+    stride = math.lcm(*filter(None, list(strides.values())[: last + 1]))
+    return tiles.Tiling(
+        side=side,
+        halo=tiles.halo(stride),
+        stride=stride,
+        strides=strides,
+        least=max(row.minimum, network.published.window or 0),
+    )
 
 
 def free() -> int:

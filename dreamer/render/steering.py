@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dreamer import mask_text, targets
 from dreamer.core import ascent, masks, palettes
+from dreamer.core.acceleration import Accelerated
 from dreamer.core.ascent import Ascent, Goal, Likeness, Step
 from dreamer.core.guidance import Guide
 from dreamer.core.objectives import Objective, Pick, Term
@@ -20,8 +21,8 @@ from dreamer.errors import InputError
 from dreamer.media.files import shown
 from dreamer.media.images import Photo
 from dreamer.networks.rows import Row
-from dreamer.recipe import Recipe, TermRecord, grid, likeness_layers
-from dreamer.render import faces, pictures
+from dreamer.recipe import Precision, Recipe, TermRecord, grid, likeness_layers
+from dreamer.render import accelerating, faces, memory, pictures
 from dreamer.render import masks as picture_masks
 from dreamer.settings import Settings
 from dreamer.target_files import Like
@@ -62,6 +63,8 @@ class Aim:
         box: the part of the picture that is dreamed; all of it if None.
         recolour: gives a dream its colours afterwards.
         notes: what the user should know.
+        precision: the recipe's.
+        tile: the recipe's.
     """
 
     photo: Tensor
@@ -74,6 +77,8 @@ class Aim:
     box: Box | None
     recolour: Callable[[Tensor], Tensor] | None
     notes: tuple[str, ...]
+    precision: Precision = "float32"
+    tile: int = 0
 
     def on(self, pixels: Tensor) -> Aim:
         """Return the same for a picture that differs from the photo inside of the masks only."""
@@ -122,6 +127,8 @@ def aim(
         box=None if whole is None else _box(whole, recipe, network.row),
         recolour=recolour,
         notes=notes,
+        precision=recipe.precision,
+        tile=recipe.tile,
     )
 
 
@@ -147,19 +154,23 @@ def dream(aimed: Aim, network: Network, loop: Ascent, seed: int) -> Iterator[Ste
         )
         photos = {name: _cut(photo, box) for name, photo in photos.items()}
     layers = dict.fromkeys(layer for goal in goals for layer in goal.objective.layers)
+    features = accelerating.features(network, list(layers), aimed.precision)
     found = ascent.dream(
         base,
-        network.features(list(layers)),
+        features,
         goals,
         part,
         seed,
         photos=photos,
         guides=aimed.guides,
         likeness=aimed.likeness,
+        tiling=memory.tiling(network, layers, aimed.tile),
     )
     for step in found:
         work = step.work if box is None else round(step.work * loop.work / part.work)
-        yield replace(step, work=work, picture=functools.partial(_finished, aimed, step.picture))
+        picture = functools.partial(_finished, aimed, step.picture)
+        notes = tuple(features.notes) if isinstance(features, Accelerated) else ()
+        yield replace(step, work=work, picture=picture, notes=notes)
 
 
 def unmoved(aimed: Aim) -> Tensor:
@@ -279,7 +290,8 @@ def _likeness(recipe: Recipe, network: Network) -> Likeness | None:
     amount = recipe.settings.likeness.amount
     if amount > 0:
         names = likeness_layers(recipe.settings, network.row)
-        return Likeness(network.features(list(names)), amount)
+        held = accelerating.features(network, list(names), recipe.precision)
+        return Likeness(held, amount)
     weights = [abs(term.weight) for term in recipe.terms]
     styles = [abs(term.weight) for term in recipe.terms if term.by == "style"]
     # The maco canvas can hold nothing, and keeps the photo's spectrum as it is.
@@ -287,7 +299,8 @@ def _likeness(recipe: Recipe, network: Network) -> Likeness | None:
         return None
     # As much as there is of a style: in a fade it comes and goes with it.
     amount = _CONTENT_AMOUNT * math.fsum(styles) / math.fsum(weights)
-    return Likeness(network.features(list(network.row.level(_CONTENT))), amount)
+    held = accelerating.features(network, list(network.row.level(_CONTENT)), recipe.precision)
+    return Likeness(held, amount)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import torch
 from PIL import Image
@@ -60,7 +60,12 @@ class Dream:
         return images.to_image(self.pixels, self.alpha)
 
     def save(
-        self, target: str | os.PathLike[str], *, overwrite: bool = False, metadata: bool = True
+        self,
+        target: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        metadata: bool = True,
+        depth: int = 8,
     ) -> Path:
         """Write the picture in the format of the suffix, whole or not at all.
 
@@ -68,19 +73,24 @@ class Dream:
             target: PNG, JPEG, WebP, AVIF or TIFF.
             overwrite: whether a file that exists is replaced.
             metadata: whether the recipe is embedded.
+            depth: bits a colour: 8, or 16 in PNG and TIFF.
 
         Raises:
-            UsageError: an unknown suffix.
+            UsageError: an unknown suffix, or one of a format without so many bits.
             OutputError: it exists, or cannot be written.
         """
         text = self.recipe.to_json() if metadata else None
-        images.save(self.pixels, target, alpha=self.alpha, recipe=text, overwrite=overwrite)
+        images.save(
+            self.pixels, target, alpha=self.alpha, recipe=text, overwrite=overwrite, depth=depth
+        )
         return Path(target)
 
-    def write(self, stream: BinaryIO, suffix: str = ".png", *, metadata: bool = True) -> None:
-        """Write the picture's bytes to a stream in the format of `suffix`."""
+    def write(
+        self, stream: BinaryIO, suffix: str = ".png", *, metadata: bool = True, depth: int = 8
+    ) -> None:
+        """Write the picture's bytes to a stream in the format of `suffix`; see `save`."""
         text = self.recipe.to_json() if metadata else None
-        stream.write(images.encode(self.pixels, suffix, alpha=self.alpha, recipe=text))
+        images.write(stream, self.pixels, suffix, alpha=self.alpha, recipe=text, depth=depth)
 
 
 def start(recipe: Recipe, photo: Photo | None) -> Photo:
@@ -131,6 +141,7 @@ def dream(
     *,
     on_step: OnStep | None = None,
     stop: Stop | None = None,
+    on_free: Callable[[], None] | None = None,
 ) -> Dream:
     """Make the picture of a recipe.
 
@@ -140,6 +151,7 @@ def dream(
         network: loaded, of the recipe's name, on the device to use.
         on_step: called after every step.
         stop: asked after every step; the picture is then finished as it stands.
+        on_free: called as soon as the network may be used for another picture.
 
     Raises:
         InputError: the recipe needs a photo and there is none; or a picture that steers it, see
@@ -156,13 +168,18 @@ def dream(
     ):
         base = start(recipe, photo)
         began = time.perf_counter()
-        pixels = base.pixels[None].to(network.device)
+        pixels = devices.sent(base.pixels[None], network.device)
         aimed = steering.aim(recipe, pixels, network, photo=base)
-        pixels, partial, notes = _ascend(recipe, aimed, network, on_step, stop)
+        dreamed, how, notes = _ascend(recipe, aimed, network, on_step, stop)
+        fetched = devices.fetching(dreamed)
+    if on_free is not None:
+        on_free()
+    with devices.memory_guard(f"{width}x{height} pixels"):  # a device may fail as late as here
+        pixels = fetched()
     return Dream(
         pixels=pixels,
         alpha=base.alpha,
-        recipe=recipe.model_copy(update={"partial": partial}),
+        recipe=recipe.model_copy(update=how),
         seconds=time.perf_counter() - began,
         notes=base.notes + notes,
     )
@@ -206,8 +223,8 @@ def steps(
 
 def _ascend(
     recipe: Recipe, aimed: Aim, network: Network, on_step: OnStep | None, stop: Stop | None
-) -> tuple[Tensor, bool, tuple[str, ...]]:
-    """Run the loop; return the pixels, whether it was stopped, and what to tell the user."""
+) -> tuple[Tensor, dict[str, Any], tuple[str, ...]]:
+    """Run the loop; return the pixels, how it went in the recipe's words, and in the user's."""
     step: Step | None = None
     moved, partial = False, False
     for step in steps(recipe, aimed, network, recipe.seed):
@@ -218,11 +235,14 @@ def _ascend(
             partial = True
             break
     pixels = steering.unmoved(aimed) if step is None else step.picture()
-    notes = aimed.notes
+    notes = aimed.notes + (() if step is None else step.notes)
+    tile = recipe.tile if step is None else step.tile
+    if tile != recipe.tile:
+        notes += (f"memory was short: tiles of {tile} px",)
     if step is not None and not moved and not partial:
         left = "it is unchanged" if aimed.recolour is None else "only its colours change"
         notes += (f"nothing in this picture moves '{recipe.target}': {left}",)
     elif step is not None and step.idle:
         idle = ", ".join(f"'{label}'" for label in step.idle)
         notes += (f"nothing in this picture moves {idle}: the rest of the target dreams alone",)
-    return pixels[0].cpu(), partial, notes
+    return pixels[0], {"partial": partial, "tile": tile}, notes

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from dreamer.core import octaves as pyramid
 from dreamer.errors import UsageError, unknown
 from dreamer.film.zoom import Stretch as StretchRecipe
 from dreamer.networks import rows
@@ -119,6 +120,7 @@ def _briefly(each: Look) -> Look:
     """Return a look with the few steps that a frame after the first takes, by feedback."""
     settings = each.settings
     strength = settings.ascent.strength * AGAIN_STRENGTH
+    strength *= pyramid.stretch(AGAIN, AGAIN_OCTAVES, settings.ascent.share)
     few = {"steps": AGAIN, "coarse_steps": 1.0, "strength": strength, "change": 0.0}
     ascent = settings.ascent.model_copy(update=few)
     octaves = settings.octaves.model_copy(update={"count": AGAIN_OCTAVES})

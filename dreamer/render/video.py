@@ -108,7 +108,7 @@ class Frames:
 
     def _aim(self, data: bytes) -> Aim:
         """Return what steers a frame of the clip: masks are of it, as is what is around them."""
-        photo = self._photo(data).to(self.network.device)
+        photo = devices.sent(self._photo(data), self.network.device)
         return steering.aim(self.recipe.whole, photo, self.network, filmed=True)
 
     def _dream(
@@ -126,7 +126,8 @@ class Frames:
         aimed = replace(aimed, recolour=None)
         for step in still.steps(recipe, aimed, self.network, seed, gain=gain):
             if on_progress is not None:
-                on_progress(Progress(number, self.recipe.frames, step.work, recipe.work))
+                count = self.recipe.frames
+                on_progress(Progress(number, count, step.work, recipe.work, step.notes))
             if stop is not None and stop():
                 return None
         return (steering.unmoved(aimed) if step is None else step.picture()).cpu()
@@ -142,7 +143,7 @@ class Frames:
                 if aimed.base is not aimed.photo:
                     start = (start + (aimed.base - aimed.photo).cpu()).clamp(0, 1)
                 gain = video.gain(video.strength(difference), self._reference())
-                return self.recipe.again, aimed.on(start.to(self.network.device)), gain
+                return self.recipe.again, aimed.on(devices.sent(start, self.network.device)), gain
         return self.recipe.whole, aimed, 1.0
 
     def _reference(self) -> float:

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from dreamer.core import octaves as pyramid
 from dreamer.errors import UsageError
 from dreamer.film.base import Encoding
 from dreamer.film.video import MOST_KEPT, VideoRecipe
@@ -192,12 +193,15 @@ def _briefly(how: Look, keep: float, octaves: int) -> Look:
     most = settings.ascent.steps
     wanted = min(float(most), most * STEPS * (10 * (1 - keep)) ** POWER)
     steps = min(most, max(1, round(wanted)))
+    octaves = max(LEAST_OCTAVES, octaves)
     strength = settings.ascent.strength * (wanted / steps if steps else 1)
-    few = {"steps": steps, "coarse_steps": 1.0, "strength": min(10.0, strength), "change": 0.0}
+    strength *= pyramid.stretch(steps, octaves, settings.ascent.share) if steps else 1
+    few = {"steps": steps, "coarse_steps": 1.0, "strength": min(10.0, strength)}
+    few |= {"change": 0.0, "decay": 0.0}
     changed = settings.model_copy(
         update={
             "ascent": settings.ascent.model_copy(update=few),
-            "octaves": settings.octaves.model_copy(update={"count": max(LEAST_OCTAVES, octaves)}),
+            "octaves": settings.octaves.model_copy(update={"count": octaves}),
         }
     )
     return replace(how, settings=changed)

@@ -168,12 +168,13 @@ class Keyframes:
     ) -> Tensor | None:
         seed = keyframe_seed(recipe.seed, number)
         step: Step | None = None
-        pixels = start.to(self.network.device)
+        pixels = devices.sent(start, self.network.device)
         aimed = steering.aim(recipe, pixels, self.network, filmed=True)
         # Later ones are dreamed on dreams: brought to a change of their own they would overgrow.
         for step in still.steps(recipe, aimed, self.network, seed, dial=number == 0):
             if on_progress is not None:
-                on_progress(Progress(number, self.recipe.keyframes, step.work, recipe.work))
+                count = self.recipe.keyframes
+                on_progress(Progress(number, count, step.work, recipe.work, step.notes))
             if stop is not None and stop():
                 return None
         return (steering.unmoved(aimed) if step is None else step.picture()).cpu()

@@ -82,6 +82,7 @@ class Fake:
     at_hand: int = 2
     tasks: list[Task] = field(default_factory=list)
     needs: list[float] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
     halted: int = 0
     closed: int = 0
     _held: list[tuple[Task, float]] = field(default_factory=list)

@@ -139,6 +139,8 @@ def test_the_memory_is_that_of_the_largest_that_run_at_once(
 def test_a_network_that_was_not_measured_is_taken_for_the_largest(batch: Batch) -> None:
     recipe = next(each.recipe for each in batch.judge() if isinstance(each, Todo))
     unknown = memory.needed(recipe.model_copy(update={"network": "new"}))
+    elsewhere = memory.needed(recipe.model_copy(update={"device": "cuda"}))
+    assert memory.WORKER < elsewhere < unknown
     for name in memory.PER_PIXEL:
         assert memory.needed(recipe.model_copy(update={"network": name})) <= unknown
 

@@ -19,7 +19,7 @@ from dreamer.render import visual_job
 from dreamer.render.job import prepare, read_recipe
 from dreamer.render.look import Request
 from dreamer.render.visual_job import VisualRequest
-from dreamer.settings import Mask, Settings
+from dreamer.settings import Ascent, Mask, Settings
 
 SIZE = (64, 48)
 FLAGS = ("--octaves", "1", "--steps", "1", "--threads", "1")
@@ -159,7 +159,7 @@ def test_what_is_usual_leaves_no_trace():
 def test_recipes_that_are_not_steered_have_the_hashes_they_had_before_any_were():
     text = "0.7*parts - class:zebra + block5:3@1,2 + block8:[3, -2*4]"
     made = recipe.resolve(
-        Settings(description="x", target=text),
+        Settings(description="x", target=text, ascent=Ascent(coarse_steps=2.0, decay=0.0)),
         rows.row("efficientnet_lite0"),
         preset="x",
         weights=64 * "0",

@@ -64,6 +64,7 @@ class Cluster:
             self._connect(address)
         self._threads = look.threads
         self._gpus = (gpus or 1.0) if look.device.startswith("cuda") else 0.0
+        self.problems: list[str] = []
         self._waiting: dict[Any, int] = {}
         self._early: list[Event] = []
         self._nodeless: float | None = None
@@ -227,7 +228,10 @@ def make(task: Task, version: str, shipped: dict[str, bytes], *photos: dict[str,
     paths = [_unpacked(photo) for photo in photos]
     files = task.look.files.moved({path.stem: str(path) for path in paths if path is not None})
     look = replace(task.look, chosen=_unpacked(shipped) or task.look.chosen, files=files)
-    return _here().make(replace(task, look=look))
+    event = _here().make(replace(task, look=look))
+    if isinstance(event, Lost):  # so is whatever this process would make next
+        os._exit(1)
+    return event
 
 
 def _weights_of(look: Look) -> dict[str, bytes]:

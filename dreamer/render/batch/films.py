@@ -105,8 +105,10 @@ class Films:
     def _film(self, at: At, on_film: OnFilm, stop: Callable[[], bool]) -> Result:
         """Make one; whatever goes wrong with it is its result."""
         item, began = at.item, time.monotonic()
+        notes = dict[str, None]()
 
         def on_progress(progress: Progress) -> None:
+            notes.update(dict.fromkeys(progress.notes))
             share = progress.work / max(1, progress.whole)
             on_film(replace(at, share=(progress.picture + share) / max(1, progress.of)))
 
@@ -127,7 +129,8 @@ class Films:
         if film.kept:
             return Result(item.path, item.output, "skipped")
         seconds = round(time.monotonic() - began, 3)
-        return Result(item.path, item.output, "done", seconds, notes=film.notes)
+        told = (*film.notes, *notes)
+        return Result(item.path, item.output, "done", seconds, notes=told)
 
     def _prepare(self, item: Item) -> Film:
         """Resolve and check an item's film.

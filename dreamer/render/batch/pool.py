@@ -7,6 +7,7 @@ workers; when a worker dies, its tasks are reported as lost and another takes it
 from __future__ import annotations
 
 import contextlib
+import math
 import multiprocessing
 import os
 import signal
@@ -19,7 +20,8 @@ from multiprocessing.connection import Connection
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
-from dreamer.render.batch.tasks import Dropped, Event, Failed, Lost, Progress
+from dreamer.errors import DeviceError
+from dreamer.render.batch.tasks import Broken, Dropped, Event, Failed, Lost, Progress
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from dreamer.render.batch.tasks import Task
 
 AT_HAND = 2  # tasks that a worker holds: one in the network, one being read or encoded
+AT_HAND_OF_DEVICE = 3  # one being read and one being encoded: a device is not to wait for either
 PATIENCE = 10.0  # seconds that a worker is given to end by itself
 
 # A server that has imported torch once, without a thread or a device in use, forks the workers;
@@ -52,6 +55,8 @@ class _Hand:
     tasks: dict[int, float] = field(default_factory=dict)  # number -> memory
     begun: set[int] = field(default_factory=set)
     halted: bool = False
+    lost: bool = False
+    broken: str = ""
 
 
 class Pool:
@@ -61,6 +66,9 @@ class Pool:
         workers: how many.
         memory: tells what all together may use, bytes. A task that needs more runs alone.
         devices: the devices they compute on, in turn.
+
+    Attributes:
+        problems: see `Runner`.
     """
 
     def __init__(
@@ -70,13 +78,27 @@ class Pool:
         self._free = memory
         self._memory = 0.0
         self._devices = [devices[index % len(devices)] for index in range(workers)]
+        self._at_hand = AT_HAND if "cpu" in devices else AT_HAND_OF_DEVICE
+        # Workers that have a device each for themselves make every picture alone there.
+        self._apart = "cpu" not in devices and workers <= len(set(devices))
+        self.problems: list[str] = []
         method: Literal["forkserver", "spawn"] = "forkserver" if _SERVED else "spawn"
         self._context: Any = multiprocessing.get_context(method)  # typed without Process
         self._hands: list[_Hand] = []
         warm_up()
 
     def ready(self, left: int, memory: float) -> bool:
-        """Whether it takes another task, see `Runner`."""
+        """Whether it takes another task, see `Runner`.
+
+        Raises:
+            DeviceError: no device is left that works.
+        """
+        if not self._devices:
+            raise DeviceError(
+                f"No device is left to compute on: {self.problems[-1].partition(': ')[2]}.",
+                "See what works with `dreamer doctor`, then run the command again: it goes on.",
+            )
+        memory = self._counted(memory)
         running = [need for hand in self._hands for need in hand.tasks.values()]
         if not running:
             self._memory = self._free()  # anew whenever nothing of ours counts
@@ -84,7 +106,7 @@ class Pool:
         if sum(running) + memory > self._memory:
             return False
         # The last ones go to idle workers only, or one would wait behind another at the end.
-        return self._room() > (AT_HAND - 1 if left <= self.workers else 0)
+        return self._room() > (self._at_hand - 1 if left <= self.workers else 0)
 
     def submit(self, task: Task, memory: float) -> None:
         """Hand a task to the worker that has least to do."""
@@ -93,7 +115,7 @@ class Pool:
         hand = self._least()
         if hand is None or (hand.tasks and len(self._hands) < self.workers):
             hand = self._start()
-        hand.tasks[task.number] = memory
+        hand.tasks[task.number] = self._counted(memory)
         if hand.device != task.look.device:
             task = replace(task, look=replace(task.look, device=hand.device))
         with contextlib.suppress(OSError):  # it has died, which `wait` will tell
@@ -126,11 +148,22 @@ class Pool:
             hand.process.close()
         self._hands = []
 
+    def _counted(self, memory: float) -> float:
+        """Return what a task takes of the memory that all share: one on its own device needs it."""
+        return 0.0 if self._apart and math.isinf(memory) else memory
+
     def _room(self) -> int:
         """Return how many more tasks the worker with least to do can hold."""
         if len(self._hands) < self.workers:
-            return AT_HAND
-        return AT_HAND - min(len(hand.tasks) for hand in self._hands)
+            return self._at_hand
+        return self._at_hand - min(len(hand.tasks) for hand in self._hands)
+
+    def _do_without(self, hand: _Hand) -> None:
+        """Use the device of a worker no more."""
+        left = [device for device in self._devices if device != hand.device]
+        if len(left) < len(self._devices):
+            self.problems.append(f"a device was left out: {hand.broken}")
+        self._devices, self.workers = left, len(left)
 
     def _least(self) -> _Hand | None:
         return min(self._hands, key=lambda hand: len(hand.tasks), default=None)
@@ -153,16 +186,24 @@ class Pool:
         try:
             while hand.pipe.poll():
                 event = hand.pipe.recv()
+                if isinstance(event, Broken):
+                    hand.broken = event.reason
+                    continue
                 if isinstance(event, Progress):
                     hand.begun.add(event.number)
                 else:
+                    hand.lost = hand.lost or isinstance(event, Lost)
                     del hand.tasks[event.number]
                 events.append(event)
         except (EOFError, OSError):
             hand.process.join(PATIENCE)
             reason = _reason(hand.process.exitcode)
             # What was in the network is at fault; without any, all that it held may be.
-            blamed = hand.begun.intersection(hand.tasks) or hand.tasks.keys()
+            blamed = hand.begun.intersection(hand.tasks) or set(hand.tasks)
+            if hand.lost or hand.broken:  # by which that has been told, or it is not their fault
+                blamed = set()
+            if hand.broken:
+                self._do_without(hand)
             events += [
                 Lost(number, reason) if number in blamed else Dropped(number)
                 for number in hand.tasks
@@ -196,13 +237,14 @@ def _reason(code: int | None) -> str:
 
 def serve(pipe: Connection) -> None:
     """Be a worker: make what comes through the pipe until it ends."""
+    from dreamer.render import devices
     from dreamer.render.batch import undisturbed  # noqa: F401 - where no server has done so
     from dreamer.render.batch.worker import Worker
 
     os.dup2(2, 1)  # nothing that a library prints here may get into the driver's results
     worker, sending = Worker(), Lock()
 
-    def send(event: Event) -> None:
+    def send(event: Event | Broken) -> None:
         try:
             with sending:
                 pipe.send(event)
@@ -211,11 +253,16 @@ def serve(pipe: Connection) -> None:
 
     def make(task: Task) -> None:
         try:
-            send(worker.make(task, lambda share: send(Progress(task.number, share))))
+            event = worker.make(task, lambda share: send(Progress(task.number, share)))
+            send(event)
+            if isinstance(event, Lost):
+                with sending:  # what another thread is just saying is still to be heard
+                    os._exit(1)  # another process may find the device in order again
         except BaseException:  # such as too little memory to send it: it must not be waited for
             send(Failed(task.number, 6, "There is not enough memory.", "Use fewer --workers."))
 
-    with ThreadPoolExecutor(AT_HAND) as threads:
+    settled = False
+    with ThreadPoolExecutor(AT_HAND_OF_DEVICE) as threads:
         while True:
             try:
                 task = pipe.recv()
@@ -223,5 +270,12 @@ def serve(pipe: Connection) -> None:
                 os._exit(0)  # nothing is written here, so nothing is lost
             if task is None:
                 worker.halted = True
-            else:
-                threads.submit(make, task)
+                continue
+            try:
+                if not settled:
+                    devices.settle(task.look.device)
+                    settled = True
+            except DeviceError as error:
+                send(Broken(error.message.rstrip(".")))
+                os._exit(1)
+            threads.submit(make, task)

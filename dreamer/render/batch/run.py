@@ -149,6 +149,7 @@ class Run:
         self.page_error: OutputError | None = None
         self._start = start
         self._runner: Runner | None = None
+        self._problems: list[str] = []
         self._waiting: deque[_Try] = deque()
         self._running: dict[int, _Try] = {}
         self._number = 0
@@ -222,7 +223,13 @@ class Run:
         """End what makes the pictures."""
         if self._runner is not None:
             self._runner.close()
+            self._problems += self._runner.problems
             self._runner = None
+
+    @property
+    def problems(self) -> list[str]:
+        """What the user should know of what made the pictures."""
+        return self._problems + ([] if self._runner is None else self._runner.problems)
 
     def _hand_out(self, runner: Runner) -> None:
         """Give the runner as much as it takes."""

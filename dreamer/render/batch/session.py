@@ -280,7 +280,7 @@ class Session:
 
     def problems(self) -> list[str]:
         """Say what went wrong beside the items: the page or the journal not written."""
-        said = []
+        said = [] if self._run is None else [*self._run.problems]
         if self._run is not None and self._run.page_error is not None:
             reason = self._run.page_error.message.rstrip(".")
             said.append(f"the page is not up to date: {reason}")

@@ -83,7 +83,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Lost:
-    """A task whose worker died: it may run again."""
+    """A task whose worker died, or lost its device: it may run again."""
 
     number: int
     reason: str
@@ -96,11 +96,27 @@ class Dropped:
     number: int
 
 
+@dataclass(frozen=True)
+class Broken:
+    """A worker whose device does not work: all that it holds is to be made elsewhere.
+
+    It is for the runner only.
+    """
+
+    reason: str
+
+
 Event: TypeAlias = Made | Failed | Lost | Dropped | Progress
 
 
 class Runner(Protocol):
-    """Something that tasks are handed to."""
+    """Something that tasks are handed to.
+
+    Attributes:
+        problems: what the user should know of it, such as a device that it does without.
+    """
+
+    problems: list[str]
 
     def ready(self, left: int, memory: float) -> bool:
         """Whether it takes another task now; with nothing at hand it always does.

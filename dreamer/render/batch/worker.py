@@ -6,6 +6,7 @@ while the network works on one of them, the next is decoded and the last one enc
 
 from __future__ import annotations
 
+import contextlib
 import io
 import threading
 import time
@@ -15,14 +16,14 @@ from pathlib import Path
 from PIL import Image
 
 from dreamer.core.ascent import Step
-from dreamer.errors import DreamerError
+from dreamer.errors import DeviceError, DreamerError
 from dreamer.media import files, images, reading
 from dreamer.media.images import Photo
 from dreamer.networks.network import Network
 from dreamer.recipe import Origin, Recipe
 from dreamer.render import devices, still
 from dreamer.render.batch import page
-from dreamer.render.batch.tasks import Dropped, Failed, Made, Task
+from dreamer.render.batch.tasks import Dropped, Failed, Lost, Made, Task
 from dreamer.render.job import planned_size
 from dreamer.render.look import Look
 
@@ -46,8 +47,12 @@ class Worker:
         self._busy = threading.Lock()
         self._reading = threading.Lock()
 
-    def make(self, task: Task, on_progress: OnProgress | None = None) -> Made | Failed | Dropped:
+    def make(
+        self, task: Task, on_progress: OnProgress | None = None
+    ) -> Made | Failed | Dropped | Lost:
         """Make one picture; never raises. Safe to call from several threads at once.
+
+        After a `Lost` this process is of no more use: its device has failed.
 
         Args:
             task: what to make.
@@ -56,15 +61,21 @@ class Worker:
         try:
             return self._make(task, on_progress)
         except DreamerError as error:
-            return Failed(task.number, error.exit_code, error.message, error.advice)
+            if devices.has_failed(error.__cause__):
+                return Lost(task.number, error.message.rstrip("."))
+            failed = Failed(task.number, error.exit_code, error.message, error.advice)
         except MemoryError:
-            return Failed(
-                task.number, 6, "There is not enough memory.", "Make smaller pictures with --size."
+            advice = "Make smaller pictures with --size."
+            failed = Failed(
+                task.number, DeviceError.exit_code, "There is not enough memory.", advice
             )
         except Exception as error:  # one picture's bug must not end the others
             said = " ".join(str(error).split())[:300]
             message = f"A bug: {type(error).__name__}: {said}"
             return Failed(task.number, 70, message, "Please report it, with the photo if you can.")
+        if failed.code == DeviceError.exit_code and task.look.device != "cpu":
+            devices.relieve()  # once no error holds on to what was computed
+        return failed
 
     def _make(self, task: Task, on_progress: OnProgress | None) -> Made | Dropped:
         with self._reading:  # a large photo takes more memory decoded than its dream does
@@ -78,12 +89,14 @@ class Worker:
                 on_progress(step.work / max(1, loop.work))
                 due = time.monotonic() + REPORT_EVERY
 
-        with self._busy:
+        with contextlib.ExitStack() as busy:
+            busy.enter_context(self._busy)
             if self.halted:
                 return Dropped(task.number)
             if on_progress is not None:
                 on_progress(0.0)
-            made = still.dream(recipe, photo, self._loaded(task.look), on_step=on_step)
+            network = self._loaded(task.look)
+            made = still.dream(recipe, photo, network, on_step=on_step, on_free=busy.close)
         stream = io.BytesIO()
         made.write(stream, task.suffix, metadata=task.metadata)
         start = still.start(recipe, photo)
