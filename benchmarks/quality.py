@@ -20,7 +20,7 @@ from dreamer.networks.network import Network
 GAINS = {"draft": 1.3, "normal": 2.0, "fine": 2.0}
 MOST_WORK = {"draft": 0.45, "normal": None, "fine": 3.0}
 # What of the logarithm of a fine dream's gain the usual one has, and so of what there is to gain.
-REACHED = 0.75
+REACHED = 0.7
 
 
 def measure(repeats: int, quick: bool) -> list[Row]:

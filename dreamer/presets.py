@@ -110,7 +110,8 @@ def merge(preset: Preset, overrides: Mapping[str, object]) -> Preset:
     Args:
         preset: what holds where no flag was given.
         overrides: values by dotted path, such as {"octaves.count": 3}; None is "not given". A
-            `target` also replaces the preset's targets for single networks.
+            `target` also replaces the preset's targets for single networks, and "ascent.steps" is
+            just as many, whatever the quality.
 
     Raises:
         PresetError: everything that is wrong with the values, each with its flag.
@@ -126,6 +127,9 @@ def merge(preset: Preset, overrides: Mapping[str, object]) -> Preset:
         values = _over({"ascent": {"change": change}}, values)
     checked = settings.check(values)
     if isinstance(checked, settings.Settings):
+        if overrides.get("ascent.steps") is not None:  # just as many, whatever the quality
+            ascent = checked.ascent.model_copy(update={"quality": "normal"})
+            checked = checked.model_copy(update={"ascent": ascent})
         return replace(preset, settings=checked)
     flags = {found.path: found.flag for found in settings.all_settings()}
     problems = []

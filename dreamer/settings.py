@@ -86,6 +86,10 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
+# How many times as many steps the finest octave takes: see `dreamer.core.octaves.steps`.
+QUALITIES = {"draft": 0.25, "normal": 1.0, "fine": 3.0}
+
+
 class Octaves(Section):
     """The coarse-to-fine pyramid."""
 
@@ -127,7 +131,7 @@ class Ascent(Section):
         json_schema_extra={"flag": "--steps"},
     )
     coarse_steps: float = Field(
-        default=2.0,
+        default=1.0,
         ge=0.1,
         le=20.0,
         description="How many times more steps the coarsest octave takes.",
@@ -153,7 +157,7 @@ class Ascent(Section):
         description="Size of the whole change (RMS, 1 is black to white); 0: as steps bring it.",
     )
     decay: float = Field(
-        default=0.0,
+        default=0.4,
         ge=0.0,
         le=1.0,
         description="Share of the step size that is gone by the last step of an octave.",
@@ -164,6 +168,16 @@ class Ascent(Section):
         le=0.95,
         description="How much of the last direction each step keeps.",
     )
+    quality: Literal["draft", "normal", "fine"] = Field(
+        default="normal",
+        description="draft: a sketch in a third of the work; fine: more steps where detail is.",
+        json_schema_extra={"flag": "--quality"},
+    )
+
+    @property
+    def share(self) -> float:
+        """How many times as many steps the finest octave takes as `steps` says."""
+        return QUALITIES[self.quality]
 
     @model_serializer(mode="wrap")
     def _as_before(
@@ -172,7 +186,7 @@ class Ascent(Section):
         """Leave what there always was out of recipes: they keep their hashes."""
         values: dict[str, Any] = handler(self)
         if info.mode == "json":
-            _drop(values, canvas="pixel", change=0.0)
+            _drop(values, canvas="pixel", change=0.0, quality="normal")
         return values
 
 

@@ -56,7 +56,8 @@ def test_a_picture_and_a_tensor_give_the_same_dream(embedded):
 
 def test_every_step_is_reported(embedded):
     seen = []
-    dreamer.dream("sky", network=embedded, size=96, octaves=2, steps=3, on_step=seen.append)
+    plan = {"octaves": 2, "steps": 3, "ascent_coarse_steps": 2.0}
+    dreamer.dream("sky", network=embedded, size=96, on_step=seen.append, **plan)
     assert [step.octave for step in seen] == [0] * 6 + [1] * 3
     assert isinstance(seen[0], ascent.Step)
     assert seen[0].picture().shape == (1, 3, 64, 96)
@@ -176,7 +177,7 @@ OTHERS = {
     "octaves.coarsest": 40,
     "ascent.canvas": "fourier",
     "ascent.steps": 3,
-    "ascent.coarse_steps": 1.0,
+    "ascent.coarse_steps": 3.0,
     "ascent.step_size": 0.05,
     "ascent.strength": 0.5,
     "ascent.decay": 0.7,
@@ -200,6 +201,7 @@ DESCRIPTIONS = {"description", "strong", "targets"}
 # They do nothing alone: what each is beside, and what it becomes.
 BESIDE = {
     "ascent.change": ({}, 0.05),
+    "ascent.quality": ({"steps": None}, "draft"),
     "colour.when": ({"color": "match:cup.png"}, "before"),
     "mask.feather": ({"mask": "ellipse:0.5,0.5,0.3,0.3"}, 0.1),
     "mask.invert": ({"mask": "ellipse:0.5,0.5,0.3,0.3"}, True),
@@ -220,8 +222,9 @@ def test_every_setting_changed_alone_changes_the_picture(embedded, tmp_path, mon
         changed = dreamer.dream("sky", **{**plain, path.replace(".", "_"): value}).pixels
         assert (changed - before).abs().mean() > 1e-4, path
     for path, (others, value) in BESIDE.items():
-        without = dreamer.dream("sky", **plain, **others).pixels
-        changed = dreamer.dream("sky", **plain, **others, **{path.replace(".", "_"): value}).pixels
+        beside = {**plain, **others}
+        without = dreamer.dream("sky", **beside).pixels
+        changed = dreamer.dream("sky", **beside, **{path.replace(".", "_"): value}).pixels
         assert (changed - without).abs().mean() > 1e-4, path
 
 

@@ -375,6 +375,28 @@ def test_errors_of_flags_are_reported_at_once_and_name_the_flag(here: Path) -> N
     assert "Did you mean luma?" in found["--color"]
 
 
+def test_steps_that_are_asked_for_are_as_many_whatever_the_quality(here: Path) -> None:
+    write(here / "user/base.toml", BASIC + '[ascent]\nsteps = 9\nquality = "draft"\n')
+    base = presets.load("base")
+    assert base.settings.ascent.quality == "draft"
+    fine = presets.merge(base, {"ascent.quality": "fine"}).settings.ascent
+    assert (fine.quality, fine.steps) == ("fine", 9)
+    for overrides in ({"ascent.steps": 5}, {"ascent.steps": 5, "ascent.quality": "fine"}):
+        ascent = presets.merge(base, overrides).settings.ascent
+        assert (ascent.quality, ascent.steps) == ("normal", 5)
+
+
+@pytest.mark.parametrize("others", [{}, {"ascent.steps": 5}])
+def test_an_unknown_quality_is_refused_with_those_that_there_are(
+    here: Path, others: dict[str, object]
+) -> None:
+    write(here / "user/base.toml")
+    with pytest.raises(UsageError) as caught:
+        presets.merge(presets.load("base"), {"ascent.quality": "fein", **others})
+    assert "--quality: 'fein' is not valid" in str(caught.value)
+    assert "Did you mean fine? It can be draft, normal, fine." in str(caught.value)
+
+
 def test_a_written_preset_loads_as_the_same_settings(here: Path) -> None:
     write(here / "user/base.toml", BASIC + '[targets]\nvgg16 = "features.22"\n')
     base = presets.load("base")

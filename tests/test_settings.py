@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dreamer import presets
-from dreamer.settings import Setting, Settings, all_settings, check
+from dreamer.settings import QUALITIES, Ascent, Setting, Settings, all_settings, check
+from dreamer.settings import setting as setting_at
 
 
 def values_of(setting: Setting) -> st.SearchStrategy[Any]:
@@ -79,3 +80,11 @@ def test_settings_do_not_change_after_they_are_made() -> None:
         settings.octaves.count = 3
     with pytest.raises(ValueError, match="frozen"):
         settings.target = "edges"
+
+
+def test_every_quality_has_its_share_of_the_steps_and_the_usual_one_all() -> None:
+    names = setting_at("ascent.quality").choices
+    assert names == tuple(QUALITIES)
+    shares = [Ascent.model_validate({"quality": name}).share for name in names]
+    assert shares == sorted(shares)
+    assert Ascent().share == 1.0

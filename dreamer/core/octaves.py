@@ -36,16 +36,33 @@ def plan(
     return tuple(reversed(sizes))
 
 
-def steps(finest: int, coarse_steps: float, octaves: int) -> tuple[int, ...]:
+def steps(finest: int, coarse_steps: float, octaves: int, share: float = 1.0) -> tuple[int, ...]:
     """List the steps of each octave, coarse to fine, in a geometric progression.
 
-    Composition is decided on the coarse octaves, where steps cost little.
+    Composition is decided on the coarse octaves, where steps cost little: they keep theirs while
+    the finest, which most of the work is for, takes more or fewer.
 
     Args:
         finest: steps on the finest octave.
         coarse_steps: how many times more steps the coarsest octave takes.
         octaves: how many there are.
+        share: how many times as many steps the finest octave takes; the coarsest takes as many as
+            without, and those between them a geometric mean. No octave is left without a step that
+            has one otherwise.
     """
-    if octaves == 1:
-        return (finest,)
-    return tuple(round(finest * coarse_steps ** (k / (octaves - 1))) for k in range(octaves))[::-1]
+    ratios = [coarse_steps ** (k / max(1, octaves - 1)) for k in range(octaves)]
+    usual = [round(finest * ratio) for ratio in ratios]
+    shares = [share ** (1 - k / max(1, octaves - 1)) for k in range(octaves)]
+    scaled = [round(finest * ratio * s) for ratio, s in zip(ratios, shares, strict=True)]
+    return tuple(max(min(1, u), s) for u, s in zip(usual, scaled, strict=True))[::-1]
+
+
+def stretch(finest: int, octaves: int, share: float) -> float:
+    """Return how many times as long steps must be to come as far with a share of them.
+
+    Args:
+        finest: steps on each octave without.
+        octaves: how many there are.
+        share: see `steps`.
+    """
+    return finest * octaves / max(1, sum(steps(finest, 1.0, octaves, share)))
