@@ -36,7 +36,7 @@ from dreamer.target_files import Files, Like, apart, file_name
 
 SCHEMA = 1
 # Raised whenever the same numbers make other pixels, so that old results are not taken for new.
-ENGINE = 2
+ENGINE = 3
 # What describes a recipe without deciding the picture.
 _DESCRIPTIONS = ("dreamer", "preset", "partial")
 # The parts that are chosen, beside the settings, with what to call them; the rest follows.

@@ -124,14 +124,14 @@ class Ascent(Section):
         json_schema_extra={"flag": "--canvas"},
     )
     steps: int = Field(
-        default=8,
+        default=7,
         ge=0,
         le=10000,
         description="Steps on the full-size octave.",
         json_schema_extra={"flag": "--steps"},
     )
     coarse_steps: float = Field(
-        default=1.0,
+        default=1.2,
         ge=0.1,
         le=20.0,
         description="How many times more steps the coarsest octave takes.",

@@ -116,13 +116,15 @@ def plan(recipe: Recipe) -> Ascent:
     """Return the numbers of the loop."""
     settings = recipe.settings
     left = 1 - _LIKENESS_COST * settings.likeness.amount
+    sizes = tuple((height, width) for width, height in recipe.octaves)
+    view = settings.view
     return Ascent(
-        sizes=tuple((height, width) for width, height in recipe.octaves),
+        sizes=sizes,
         steps=recipe.steps,
         step_size=settings.ascent.step_size * settings.ascent.strength,
         decay=settings.ascent.decay,
         momentum=settings.ascent.momentum,
-        view=View(settings.view.jitter, settings.view.rotate, settings.view.zoom),
+        view=View(view.jitter, view.rotate, view.zoom, sizes[-1] if len(sizes) > 1 else None),
         tilt=settings.gradient.tilt,
         grain=settings.gradient.grain,
         decorrelate=settings.gradient.decorrelate,

@@ -24,7 +24,7 @@ LEAST_OCTAVES = 3
 # A frame that goes on from the one before, of which it keeps nine tenths, takes so many times the
 # preset's steps at each octave; with less kept the steps grow by this power. Measured over presets
 # and steadinesses (0.5 to 0.95): the dream stays about as strong as that of the first frame.
-STEPS, POWER = 0.125, 0.78
+STEPS, POWER = 0.16, 0.78
 BESIDE = 1
 """How many steps at full size take as long as the motion and the rest of a frame."""
 PREVIEW, PREVIEW_EVERY = 320, 3

@@ -71,3 +71,16 @@ def test_another_picture_is_shown_just_as_the_canvas_is(view):
     look = view.look(canvas, generator(3))
     assert torch.equal(look.show(canvas), look.pixels)
     assert torch.equal(look.show(other), view.look(other, generator(3)).pixels)
+
+
+def test_a_canvas_of_the_upright_size_is_only_shifted_and_as_far_as_otherwise():
+    turning, settling = View(4, 30.0, 0.3), View(4, 30.0, 0.3, upright=(8, 10))
+    for seed in range(10):
+        one, two = (
+            view.draw((8, 10), torch.Generator().manual_seed(seed)) for view in (turning, settling)
+        )
+        assert one.angle is not None
+        assert two.angle is None
+        assert two.shift == one.shift
+        coarser = settling.draw((6, 8), torch.Generator().manual_seed(seed))
+        assert coarser.angle is not None
