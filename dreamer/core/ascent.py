@@ -173,9 +173,12 @@ def dream(
         where=_resized(whole, plan.sizes[0]),
     )
     work, idle = 0, tuple[str, ...]()
+    picture: _Picture | None = None
     for octave, (size, steps) in enumerate(zip(plan.sizes, plan.steps, strict=True)):
         if octave > 0:
             canvas = canvas.onto(_fitted(photo, size), _resized(whole, size))
+        if picture is not None:
+            picture.release()
         sight = Sight.of(network, goals, size, photos or {}, guides or {}, tiling)
         if octave == 0:
             placement = plan.view.draw(size, generator(seed, -1))
@@ -190,16 +193,19 @@ def dream(
             score, slopes = sight.gradients(scene, parts, likeness)
             moved = not all(map(gradients.is_zero, slopes))
             if moved:
-                velocity = _onwards(velocity, canvas, slopes, parts, plan)
-                scale = dial.gain(canvas, read)
-                canvas.ascend(velocity, scale * plan.step_size * _schedule(step, steps, plan.decay))
+                direction = _onwards(velocity, canvas, slopes, parts, plan)
+                length = dial.gain(canvas, read) * plan.step_size
+                canvas.ascend(direction, length * _schedule(step, steps, plan.decay))
+                onwards = plan.momentum > 0 and step < steps - 1
+                velocity = _kept(velocity, direction) if onwards else None
+                del direction
             del read, scene, slopes
             canvas.settle(plan.hold)
             dial.turn()
             if dial.turned == sum(plan.steps) and moved:
                 canvas = dial.adjusted(canvas)
             work += size[0] * size[1]
-            picture = _renderer(canvas, photo, whole, plan)
+            picture = _Picture(canvas, photo, whole, plan)
             tile = 0 if sight.tiling is None else sight.tiling.side
             yield Step(octave, step, size, score, moved, work, picture, idle, tile)
         tiling = sight.tiling
@@ -268,7 +274,7 @@ class _Dial:
         due: float = self.wanted * (max(1, self.turned) / self.steps) ** _GROWTH
         if self.turned == 0:  # too large a change is hard to take back
             return min(1.0, due / self.step_size)
-        gain = float((due / max(_change(canvas, read), 1e-9)) ** _SHARPNESS)
+        gain = float((due / max(_change(canvas, read, roughly=True), 1e-9)) ** _SHARPNESS)
         return min(_MOST_GAIN, max(_LEAST_GAIN, gain))
 
     def adjusted(self, canvas: Canvas) -> Canvas:
@@ -277,14 +283,22 @@ class _Dial:
         for _ in range(4 if self.wanted else 0):  # it is not quite proportional: see `soft_clip`
             found = canvas.scaled(factor)
             factor *= self.wanted / _change(found, found.reader())
+            del found  # or there would be two of them
             factor = min(_MOST_SCALED, max(_LEAST_SCALED, factor))
         return canvas if factor == 1 else canvas.scaled(factor)
 
 
-def _change(canvas: Canvas, read: Read) -> float:
-    """Return the root mean square of what changed, over what may change."""
+def _change(canvas: Canvas, read: Read, *, roughly: bool = False) -> float:
+    """Return the root mean square of what changed, over what may change.
+
+    Args:
+        canvas: what changed.
+        read: shows it.
+        roughly: whether a sample of a large picture is enough.
+    """
     base = canvas.base
-    rows = ((part.start, part.stop) for part in bands.bands(base))
+    parts = bands.sample(base) if roughly and canvas.where is None else bands.bands(base)
+    rows = ((part.start, part.stop) for part in parts)
     found = bands.rms_of(
         read((top, 0, bottom, base.shape[3])) - base[:, :, top:bottom] for top, bottom in rows
     )
@@ -340,23 +354,55 @@ def _onwards(
         whole = direction if whole is None else whole.add_(direction)
     assert whole is not None
     whole = bands.mapped(lambda part: colour.mute(part, plan.chroma), whole)
-    if velocity is None or plan.momentum == 0:
+    if velocity is None:
         return whole
-    return velocity.mul_(plan.momentum).add_(whole)
+    if velocity.dtype == whole.dtype:
+        return velocity.mul_(plan.momentum).add_(whole)
+    for rows in bands.bands(whole):
+        whole[:, :, rows].add_(velocity[:, :, rows], alpha=plan.momentum)
+    return whole
+
+
+def _kept(velocity: Tensor | None, direction: Tensor) -> Tensor:
+    """Return a direction to be kept to the next step: of a large picture with half the digits."""
+    if len(bands.bands(direction)) == 1:
+        return direction
+    if velocity is None:
+        velocity = bands.zeros(direction, dtype=torch.float16)
+    return velocity.copy_(direction)
 
 
 def _schedule(step: int, steps: int, decay: float) -> float:
     return 1 - decay * step / max(1, steps - 1)
 
 
-def _renderer(
-    canvas: Canvas, photo: Tensor, where: Tensor | None, plan: Ascent
-) -> Callable[[], Tensor]:
-    canvas = copy.copy(canvas)  # as it stands: the next step gives it another difference
+class _Picture:
+    """Renders the full-size result as it stands.
 
-    def picture() -> Tensor:
-        shown = canvas.onto(photo, where).pixels()
+    Args:
+        canvas: what was dreamed so far.
+        photo: see `dream`.
+        where: how much each pixel may change.
+        plan: the numbers.
+    """
+
+    def __init__(self, canvas: Canvas, photo: Tensor, where: Tensor | None, plan: Ascent) -> None:
+        # The next step gives a small one another difference.
+        self._canvas: Canvas | None = copy.copy(canvas)
+        self._photo = photo
+        self._where = where
+        self._plan = plan
+
+    def __call__(self) -> Tensor:
+        """Return `(1, 3, H, W)` in 0..1."""
+        if self._canvas is None:
+            raise RuntimeError("the picture of a step is rendered before the next octave")
+        photo = self._photo
+        shown = self._canvas.onto(photo, self._where).pixels()
         # Written as a change of the photo: nothing dreamed is the photo to the bit.
-        return shown.sub_(photo).mul_(1 - plan.blend).add_(photo).clamp_(0, 1)
+        return shown.sub_(photo).mul_(1 - self._plan.blend).add_(photo).clamp_(0, 1)
 
-    return picture
+    def release(self) -> None:
+        """Let go of a large canvas, which whoever keeps the step would keep in memory."""
+        if self._canvas is not None and len(bands.bands(self._canvas.base)) > 1:
+            self._canvas = None

@@ -145,7 +145,9 @@ class PixelCanvas:
             pushed = self._pushed(direction, parts[0])
             self.difference = self.difference + pushed * (step / gradients.rms(pushed))
             return
-        length = bands.rms_of(self._pushed(direction, rows) for rows in parts).item()
+        # What may change may be all in one band.
+        some = bands.sample(self.base) if self.where is None else parts
+        length = bands.rms_of(self._pushed(direction, rows) for rows in some).item()
         for rows in parts:
             self.difference[:, :, rows] += self._pushed(direction, rows).mul_(step / length)
 
@@ -183,9 +185,8 @@ class PixelCanvas:
 
     def scaled(self, factor: float) -> PixelCanvas:
         """Return the canvas with a difference that many times as large."""
-        return type(self)(
-            self.base, factor * self.difference, together=self.together, where=self.where
-        )
+        difference = torch.mul(self.difference, factor, out=bands.zeros(self.difference))
+        return type(self)(self.base, difference, together=self.together, where=self.where)
 
 
 class FourierCanvas(PixelCanvas):
@@ -346,7 +347,7 @@ def soft_clip(base: Tensor, difference: Tensor, *, together: bool = False) -> Te
 def _share_left(base: Tensor, difference: Tensor, together: bool) -> Tensor:
     """Return the share of a difference that there is room for: 1 for none, 0 where none is."""
     up, down = 1 - MARGIN - base, base - MARGIN
-    room = torch.where(difference > 0, up, down).clamp_min(0)
+    room = torch.where(difference > 0, up, down).clamp_min_(0)
     if together:
         room = room.amin(1, keepdim=True)
-    return room / (room + difference.abs()).clamp_min(1e-12)
+    return room / difference.abs().add_(room).clamp_min_(1e-12)

@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 
 from dreamer.core import bands as rows_of
 from dreamer.core.bands import rms as rms
-from dreamer.core.resampling import Enlarged, enlarge
+from dreamer.core.resampling import Enlarged, enlarge, halved
 
 BANDS = 5
 SMALLEST_BAND = 4
@@ -31,7 +30,7 @@ def laplacian(picture: Tensor, bands: int = BANDS) -> list[Tensor]:
     for _ in range(bands - 1):
         if min(picture.shape[2:]) < 2 * SMALLEST_BAND:
             break
-        coarser = _halved(picture)
+        coarser = halved(picture)
         pyramid.append(picture - enlarge(coarser, picture))
         picture = coarser
     return [*pyramid, picture]
@@ -69,19 +68,7 @@ def condition(gradient: Tensor, tilt: float, grain: float) -> Tensor:
 
 def is_zero(gradient: Tensor) -> bool:
     """Whether nothing in the picture moves the target."""
-    return not bool(torch.any(gradient))
-
-
-def _halved(picture: Tensor) -> Tensor:
-    """Return the next coarser picture of a pyramid."""
-    height, width = picture.shape[2:]
-    return F.interpolate(
-        picture,
-        size=((height + 1) // 2, (width + 1) // 2),
-        mode="bilinear",
-        align_corners=False,
-        antialias=True,
-    )
+    return not any(bool(torch.any(gradient[..., rows, :])) for rows in rows_of.bands(gradient))
 
 
 def _strength(index: int, count: int, tilt: float, grain: float) -> float:
@@ -99,11 +86,12 @@ def _conditioned(gradient: Tensor, tilt: float, grain: float) -> Tensor:
     """
     pictures = [gradient]
     while len(pictures) < BANDS and min(pictures[-1].shape[2:]) >= 2 * SMALLEST_BAND:
-        pictures.append(_halved(pictures[-1]))
+        pictures.append(halved(pictures[-1]))
     scales = [0.0]
     for index, picture in enumerate(pictures):
-        found = rms(picture)
-        if index < len(pictures) - 1:
+        if index == len(pictures) - 1:
+            found = rms(picture)
+        else:
             coarser = Enlarged(pictures[index + 1], picture)
             parts = (picture[:, :, rows] - coarser[rows] for rows in rows_of.bands(picture))
             found = rows_of.rms_of(parts)
@@ -116,5 +104,4 @@ def _conditioned(gradient: Tensor, tilt: float, grain: float) -> Tensor:
         coarser = Enlarged(pictures.pop(), picture)
         for rows in rows_of.bands(picture):
             picture[:, :, rows] = coarser[rows].add_(picture[:, :, rows], alpha=scale)
-    gradient -= gradient.mean((2, 3), keepdim=True)
-    return gradient.div_(rms(gradient))
+    return rows_of.normalised(gradient)

@@ -12,6 +12,7 @@ from torch.nn import functional as F  # noqa: N812
 from dreamer.core import bands
 
 _BICUBIC: dict[str, Any] = {"mode": "bicubic", "align_corners": False, "antialias": True}
+_HALVING: dict[str, Any] = {"mode": "bilinear", "align_corners": False, "antialias": True}
 _BILINEAR: dict[str, Any] = {"mode": "bilinear", "align_corners": False}
 
 
@@ -79,6 +80,36 @@ class Enlarged(_Rows):
 
     def __init__(self, picture: Tensor, like: Tensor) -> None:
         super().__init__(picture, (like.shape[2], like.shape[3]), reach=1.0, options=_BILINEAR)
+
+    def __getitem__(self, rows: slice) -> Tensor:
+        (height, width), length = self._size, self._picture.shape[2]
+        if height != 2 * length:
+            return super().__getitem__(rows)
+        # Twice as high, every part is as the whole but for its first and last row: quicker.
+        first, last = max(0, rows.start // 2 - 1), min(length, (rows.stop + 1) // 2 + 1)
+        part = self._picture[:, :, first:last]
+        wide = F.interpolate(part, size=(2 * (last - first), width), **_BILINEAR)
+        return wide[:, :, rows.start - 2 * first : rows.stop - 2 * first]
+
+
+def halved(picture: Tensor) -> Tensor:
+    """Return `(N, C, H, W)` bilinearly at half its height and width, rounded up, antialiased."""
+    height, width = picture.shape[2:]
+    size = ((height + 1) // 2, (width + 1) // 2)
+    if len(bands.bands(picture)) == 1:
+        return F.interpolate(picture, size=size, **_HALVING)
+    found = picture.new_empty((*picture.shape[:2], *size))
+    rows = _Rows(picture, size, reach=1.0, options=_HALVING)
+    for part in bands.bands(found):
+        if height % 2:
+            found[:, :, part] = rows[part]
+            continue
+        # Of an even height, every part is as the whole but for its first and last row: quicker.
+        first, last = max(0, part.start - 2), min(size[0], part.stop + 2)
+        seen = picture[:, :, 2 * first : 2 * last]
+        half = F.interpolate(seen, size=(last - first, size[1]), **_HALVING)
+        found[:, :, part] = half[:, :, part.start - first : part.stop - first]
+    return found
 
 
 def lowpass(picture: Tensor, cells: int = 32) -> Tensor:

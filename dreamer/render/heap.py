@@ -56,6 +56,16 @@ def held() -> Iterator[None]:
                 library.malloc_trim(0)
 
 
+def trim() -> None:
+    """Give back what is free now, though it is held: what comes next has no use for it as it is.
+
+    Pieces of many sizes leave gaps in the memory that nothing fits into.
+    """
+    library = _library()
+    if library is not None:
+        library.malloc_trim(0)
+
+
 def _tell(library: ctypes.CDLL, values: dict[int, int]) -> None:
     for name, value in values.items():
         library.mallopt(name, value)

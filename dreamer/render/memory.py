@@ -46,7 +46,7 @@ PER_PIXEL_TILED = {"pixel": 60, "maco": 200, "fourier": 400}
 PER_GOAL, PER_LIKENESS = 12, 12  # for the gradients of each region but one, and of the likeness
 WHOLE = 1 << 22
 """A picture of so many pixels is seen whole, if there is the memory for it."""
-TILE = 880_000_000
+TILE = 1_290_000_000
 """Bytes that a tile may take. Larger ones have fewer seams to see twice; with this a picture of 48
 megapixels takes less than 4 GB."""
 SIDES = 64  # a tile's side is a multiple of it
@@ -83,8 +83,9 @@ def needed(recipe: Recipe, own: tuple[int, int] | None = None) -> int:
 def tile(network: str, size: tuple[int, int], device: str = "cpu") -> int:
     """Return the side of the tiles that suits a picture, px; 0 if it is best seen whole.
 
-    As large as `TILE` has it, whatever the machine, so that a recipe is the same everywhere; but
-    smaller where the memory is short.
+    As large as `TILE` has it, so that a recipe is the same everywhere; but smaller on a machine
+    with little memory. It does not depend on what is free just now: no picture of a batch may
+    depend on the others.
 
     Args:
         network: its name.
@@ -93,7 +94,7 @@ def tile(network: str, size: tuple[int, int], device: str = "cpu") -> int:
     """
     per_pixel = PER_PIXEL.get(network, PER_PIXEL_AT_MOST)
     pixels = math.prod(size)
-    left = free() - WORKER if device == "cpu" else math.inf
+    left = capacity() - WORKER if device == "cpu" else math.inf
     if pixels <= WHOLE and pixels * per_pixel <= left:
         return 0
     room = min(TILE, left - pixels * PER_PIXEL_TILED["pixel"])
@@ -134,6 +135,15 @@ def free() -> int:
             kept = max(map(int, re.findall(r"inactive_file (\d+)", told)), default=0)
             left = min(left, int(limit) - int(used) + kept)
     return round(max(left, 0) * SHARE)
+
+
+def capacity() -> int:
+    """Return how many bytes could be used if nothing else was: see `free`."""
+    most: int = psutil.virtual_memory().total
+    for folder, (name, _, _) in itertools.product(_groups(), _LIMITS):
+        with contextlib.suppress(OSError, ValueError):
+            most = min(most, int((folder / name).read_text()))
+    return round(most * SHARE)
 
 
 def _groups() -> list[Path]:

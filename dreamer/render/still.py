@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -15,13 +16,14 @@ from torch import Tensor
 
 from dreamer.core import ascent, sources
 from dreamer.core.ascent import Ascent, Step
+from dreamer.core.bands import LARGE
 from dreamer.core.transforms import View
 from dreamer.errors import InputError, NetworkError
 from dreamer.media import images
 from dreamer.media.images import Photo
 from dreamer.networks.network import Network
 from dreamer.recipe import Recipe
-from dreamer.render import devices, steering
+from dreamer.render import devices, heap, steering
 from dreamer.render.steering import Aim
 
 # The share of the change that a full likeness goes without: brought to all of it, what the photo's
@@ -221,6 +223,8 @@ def steps(
                 "Check its weights with `dreamer networks verify`.",
             )
         yield step
+        if step.step == 0 and math.prod(step.size) > LARGE:
+            heap.trim()
 
 
 def _ascend(

@@ -53,6 +53,18 @@ def photo():
     return sky((240, 320), torch.Generator().manual_seed(3)).to(DOUBLE)
 
 
+@pytest.fixture
+def narrow(monkeypatch):
+    """Let pictures of some thousand pixels be large ones."""
+
+    def shrink(sampled=1):
+        monkeypatch.setattr(bands, "LARGE", 4000)
+        monkeypatch.setattr(bands, "_BAND", 1000)
+        monkeypatch.setattr(bands, "_SAMPLED", sampled)
+
+    return shrink
+
+
 def dream(photo, objective, plan=PLAN, tiling=None, seed=0, network=small, **more):
     for step in ascent.dream(photo, network, objective, plan, seed, tiling=tiling, **more):
         last = step
@@ -80,35 +92,52 @@ def test_in_tiles_with_wide_halos_the_picture_is_the_same(photo, objective, kind
     torch.testing.assert_close(tiled.picture(), whole.picture(), atol=1e-6, rtol=0)
 
 
-def test_large_pictures_in_tiles_and_bands_are_the_same(photo, monkeypatch):
+def test_large_pictures_in_tiles_and_bands_are_the_same(photo, narrow):
     mask = torch.zeros(1, 1, 240, 320, dtype=DOUBLE)
     mask[:, :, 30:150, 60:290] = 0.8
     goals = [Goal(OBJECTIVES["layer"], mask), Goal(OBJECTIVES["sum"], (0.9 - mask).clamp(0, 1))]
     whole = dream(photo, goals).picture()
-    monkeypatch.setattr(bands, "LARGE", 4000)
-    monkeypatch.setattr(bands, "_BAND", 3000)
+    narrow()
     tiled = dream(photo, goals, tiling=TILING).picture()
-    torch.testing.assert_close(tiled, whole, atol=1e-6, rtol=0)
+    # Where it went is kept with half the digits.
+    torch.testing.assert_close(tiled, whole, atol=2e-4, rtol=0)
 
 
-def test_without_momentum_a_large_picture_is_the_same(photo, monkeypatch):
+def test_without_momentum_a_large_picture_is_the_same(photo, narrow):
     plan = replace(PLAN, momentum=0.0, chroma=0.25, change=0.0, blend=0.2)
     whole = dream(photo, OBJECTIVES["layer"], plan).picture()
-    monkeypatch.setattr(bands, "LARGE", 4000)
+    narrow()
     tiled = dream(photo, OBJECTIVES["layer"], plan, TILING).picture()
     torch.testing.assert_close(tiled, whole, atol=1e-6, rtol=0)
 
 
+def test_of_a_large_picture_a_sample_says_how_far_steps_go(photo, narrow):
+    whole = dream(photo, OBJECTIVES["layer"])
+    narrow(sampled=4)
+    tiled = dream(photo, OBJECTIVES["layer"], tiling=TILING)
+    changes = [(each.picture() - photo).square().mean().sqrt().item() for each in (whole, tiled)]
+    assert changes == pytest.approx([PLAN.change] * 2, rel=0.02)
+    assert (tiled.picture() - whole.picture()).abs().mean() < 0.02
+
+
+def test_a_step_of_a_large_octave_is_shown_before_the_next_octave(photo, narrow):
+    narrow()
+    steps = list(ascent.dream(photo, small, OBJECTIVES["layer"], PLAN, 0, tiling=TILING))
+    with pytest.raises(RuntimeError, match="before the next octave"):
+        steps[1].picture()
+    assert (steps[-1].picture() - photo).abs().mean() > 0.03
+
+
 @pytest.mark.parametrize("large", [False, True])
-def test_in_tiles_no_change_is_the_photo_to_the_bit(photo, large, monkeypatch):
+def test_in_tiles_no_change_is_the_photo_to_the_bit(photo, large, narrow):
     if large:
-        monkeypatch.setattr(bands, "LARGE", 4000)
+        narrow()
     plan = replace(PLAN, step_size=0.0, change=0.0)
     assert torch.equal(dream(photo, OBJECTIVES["layer"], plan, TILING).picture(), photo)
 
 
-def test_a_photo_is_left_as_it_is(photo, monkeypatch):
-    monkeypatch.setattr(bands, "LARGE", 4000)
+def test_a_photo_is_left_as_it_is(photo, narrow):
+    narrow()
     before = photo.clone()
     for step in ascent.dream(photo, small, OBJECTIVES["layer"], PLAN, 0, tiling=TILING):
         step.picture()
@@ -155,7 +184,7 @@ def network():
     return load("efficientnet_lite0")
 
 
-@pytest.mark.parametrize(("layers", "halo"), [(("block8", "block9"), 48), (("block11",), 64)])
+@pytest.mark.parametrize(("layers", "halo"), [(("block8", "block9"), 32), (("block11",), 64)])
 def test_a_trained_network_leaves_no_seam_in_the_gradient(network, layers, halo, photos):
     """Near a seam it is as strong as it is there in the whole view, and nowhere far from it."""
     from dreamer.media import images

@@ -14,6 +14,7 @@ def narrow(monkeypatch):
     def shrink():
         monkeypatch.setattr(bands, "LARGE", 1000)
         monkeypatch.setattr(bands, "_BAND", 700)
+        monkeypatch.setattr(bands, "_SAMPLED", 1)
 
     return shrink
 

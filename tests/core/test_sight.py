@@ -69,7 +69,7 @@ def test_the_gradient_of_tiles_is_that_of_the_whole(name, layer, side, halo):
     features = network.features([layer]).double()
     for size in ((150, 286), (161, 229)):
         seen = scene(random(1, 3, *size), STRAIGHT)
-        assert len(list(tiling.tiles(seen.placement.size, torch.Generator()))) > 2
+        assert len(list(tiling.tiles(seen.placement.size, torch.Generator()))) > 1
         check(*compared(features, seen, [Goal(Objective((Term(layer),)))], tiling))
 
 
@@ -143,7 +143,7 @@ def test_what_has_no_places_is_the_mean_of_the_tiles_and_as_strong_everywhere():
     assert tiled[0] == pytest.approx(whole[0], rel=0.1)
     # The mean over a tile of what is a mean over the whole: the same but for the tiles' edges.
     apart = (tiled[1][0] - whole[1][0]).norm() / whole[1][0].norm()
-    assert 0 < apart < 0.2
+    assert apart < 0.2
     strengths = [
         slope[0][:, :, 20:-20, 20:-20].square().mean().item() for _, slope in (whole, tiled)
     ]

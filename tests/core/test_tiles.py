@@ -107,18 +107,29 @@ def test_a_neuron_is_in_one_tile(tiling, view, y, x):
 def test_a_view_that_is_no_larger_than_a_tile_is_seen_whole():
     tiling = Tiling(256, 48, 16, {})
     assert cut(tiling, (256, 200)) == [Tile((256, 200), (0, 0, 256, 200), (0, 0, 256, 200))]
-    assert len(cut(tiling, (256, 257))) == 3
+    assert len(cut(tiling, (256, 257))) == 2
     assert len(cut(Tiling(0, 48, 16, {}), (5000, 9000))) == 1
 
 
 def test_seams_are_elsewhere_at_each_step():
     tiling = Tiling(512, 48, 16, {})
-    seams = set()
-    for step in range(40):
-        found = list(tiling.tiles((1000, 3000), tiles.generator(0, 3, step)))
-        seams |= {tile.core[1] for tile in found} - {0}
-    # Over more than half of all multiples of the stride.
-    assert len(seams) > 3000 / 16 / 2
+    found = [list(tiling.tiles((1000, 3000), tiles.generator(0, 3, step))) for step in range(40)]
+    seams = {tile.core[1] for parts in found for tile in parts} - {0}
+    inner = len({tile.seen for parts in found for tile in parts if tile.core[0] == 0}) - 1
+    assert len(seams) >= 2 * inner
+
+
+@given(tilings(), st.tuples(sides, sides), st.integers(0, 9), st.integers(0, 9))
+def test_all_tiles_are_of_one_size(tiling, view, seed, other):
+    assert len({tile.size for s in (seed, other) for tile in cut(tiling, view, s)}) == 1
+
+
+def test_tiles_see_little_twice():
+    """No more than the halos and where seams may be: see `tiles.halo`."""
+    tiling = Tiling(1152, 32, 16, {}, least=32)
+    view = (6016, 8016)
+    seen = sum(math.prod(tile.size) for tile in cut(tiling, view))
+    assert seen / math.prod(view) < 1.16
 
 
 def test_tiles_are_halved_down_to_what_the_network_takes():
