@@ -16,6 +16,8 @@ PARTS = (
     "steps",
     "processes",
     "profile",
+    "sizes",
+    "quality",
     "strength",
     "steer",
     "batch",

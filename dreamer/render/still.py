@@ -223,7 +223,7 @@ def steps(
                 "Check its weights with `dreamer networks verify`.",
             )
         yield step
-        if step.step == 0 and math.prod(step.size) > LARGE:
+        if math.prod(step.size) > LARGE:
             heap.trim()
 
 
