@@ -43,7 +43,7 @@ def film(*looks: Recipe, **changed) -> ZoomRecipe:
         (film(DREAM, pull=0.1), ["pull"]),
         (film(picture(seed=3)), ["the seed"]),
         (film(picture(sha256="2" * 64)), ["the photo"]),
-        (film(picture(overrides={"ascent.steps": 3})), ["ascent.steps (3 instead of 7)"]),
+        (film(picture(overrides={"ascent.steps": 3})), ["ascent.steps (3 instead of 5)"]),
     ],
     ids=lambda value: str(value)[:60] if isinstance(value, list) else "",
 )  # fmt: skip

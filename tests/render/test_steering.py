@@ -382,7 +382,7 @@ def test_only_the_surroundings_of_a_compact_mask_are_dreamed(plan, net, monkeypa
     assert seen == [(1, 3, bottom - top, right - left)]
     works = [step.work for step in steps]
     assert works == sorted(works)
-    assert len(works) == sum(job.recipe.steps) == 6
+    assert len(works) == sum(job.recipe.steps) == 5
     assert works[-1] == job.recipe.work
     assert steps[-1].picture().shape == (1, 3, 128, 128)
     photo = still.start(job.recipe, job.photo).pixels
