@@ -85,16 +85,30 @@ class Convolution:
         """Convolve, then clip to 0..ceiling, which may be infinite."""
         return self._convolved(x, self.weight, self.bias, self.padding, ceiling=ceiling)
 
-    def gradient(self, slope: Tensor, shape: torch.Size, *, add: Tensor | None = None) -> Tensor:
-        """Return the gradient of the input of `shape` from that of the output; `add` is added."""
+    def gradient(
+        self,
+        slope: Tensor,
+        shape: torch.Size,
+        *,
+        like: Tensor | None = None,
+        add: Tensor | None = None,
+    ) -> Tensor:
+        """Return the gradient of the input from that of the output.
+
+        Args:
+            slope: that of the output.
+            shape: of the input.
+            like: a tensor of that shape if one is at hand; only its shape is read.
+            add: is added.
+        """
         if self.turned is not None:
             high, wide = self.turned.shape[2:]
             padding = (high - 1 - self.padding[0], wide - 1 - self.padding[1])
             return self._convolved(slope, self.turned, None, padding, add=add)
-        # Only its shape is read.
-        like = torch.empty(
-            shape, dtype=slope.dtype, device=slope.device, memory_format=torch.channels_last
-        )
+        if like is None:
+            like = torch.empty(
+                shape, dtype=slope.dtype, device=slope.device, memory_format=torch.channels_last
+            )
         found: Tensor = torch.ops.aten.convolution_backward(
             slope,
             like,
@@ -279,7 +293,7 @@ class _InvertedResidual(torch.autograd.Function):
             wide = first[0] if first else None
         inner = _mask_(project.gradient(slope, filtered.shape), filtered)
         del filtered
-        inner = depthwise.gradient(inner, ctx.shape)
+        inner = depthwise.gradient(inner, ctx.shape, like=wide)
         back = slope if residual else None
         if expand is None:
             return inner if back is None else inner.add_(back), None, None, None, None
