@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import math
 import re
@@ -46,7 +47,7 @@ PER_PIXEL_TILED = {"pixel": 60, "maco": 200, "fourier": 400}
 PER_GOAL, PER_LIKENESS = 12, 12  # for the gradients of each region but one, and of the likeness
 WHOLE = 1 << 22
 """A picture of so many pixels is seen whole, if there is the memory for it."""
-TILE = 1_100_000_000
+TILE = 1_200_000_000
 """Bytes that a tile may take. Larger ones have fewer seams to see twice; with this a picture of 48
 megapixels takes less than 4 GB."""
 SIDES = 64  # a tile's side is a multiple of it
@@ -137,6 +138,7 @@ def free() -> int:
     return round(max(left, 0) * SHARE)
 
 
+@functools.cache
 def capacity() -> int:
     """Return how many bytes could be used if nothing else was: see `free`."""
     most: int = psutil.virtual_memory().total
