@@ -135,7 +135,8 @@ def _differences(quick: bool) -> list[Row]:
                 f"{preset}: a dream in tiles, mean difference",
                 statistics.mean(dreams),
                 "levels of 255",
-                detail=f"2 threads instead of 1: {statistics.mean(threads):.1f}",
+                at_most=1.0,  # out of reach: no two computations that round otherwise come to it
+                detail=f"the whole with 2 threads instead of 1: {statistics.mean(threads):.1f}",
             ),
         ]
     return rows
