@@ -47,7 +47,7 @@ PER_PIXEL_TILED = {"pixel": 60, "maco": 200, "fourier": 400}
 PER_GOAL, PER_LIKENESS = 12, 12  # for the gradients of each region but one, and of the likeness
 WHOLE = 1 << 22
 """A picture of so many pixels is seen whole, if there is the memory for it."""
-TILE = 1_200_000_000
+TILE = 1_100_000_000
 """Bytes that a tile may take. Larger ones have fewer seams to see twice; with this a picture of 48
 megapixels takes less than 4 GB."""
 SIDES = 64  # a tile's side is a multiple of it
