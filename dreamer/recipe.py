@@ -210,7 +210,7 @@ class Recipe(_Part):
         if [each.name for each in self.files] != [*self.settings.files]:
             raise ValueError("should have the files that its settings name, by their names")
         # Anybody's file does not say which of the user's are read.
-        if any(path != file_name(path) for path in _paths(self.settings)):
+        if any(path != file_name(path) for path in paths(self.settings)):
             raise ValueError("should name files without their folders")
         return self
 
@@ -512,7 +512,7 @@ def terms_on(settings: Settings, row: Row, files: Files) -> tuple[targets.Resolv
     return tuple(found)
 
 
-def _paths(settings: Settings) -> list[str]:
+def paths(settings: Settings) -> list[str]:
     """Return the paths of all files that settings name."""
     texts = [settings.target, *settings.targets.values(), *settings.regions.values()]
     named = [path for text in texts for path in targets.paths(targets.parse(text))]

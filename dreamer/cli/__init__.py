@@ -20,6 +20,7 @@ from dreamer.errors import unknown
 
 # The first line of each command's own help, in the order of the list.
 COMMANDS = {
+    "studio": "Open a page on this machine to look and steer.",
     "dream": "Dream on a photo, or on a sky of clouds when there is none.",
     "batch": "Dream on folders of photos, unattended.",
     "watch": "Dream what lands in a folder, until it is stopped.",

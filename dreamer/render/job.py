@@ -181,7 +181,8 @@ def _source(request: Request, old: Recipe | None) -> tuple[str | bytes | Photo |
         return None, "sky"
     if old.origin.start != "photo":
         return None, old.origin.start
-    found = beside(request.recipe or "", old.origin.name, old.origin.sha256)
+    origin = old.origin
+    found = beside(request.recipe or "", origin.name, origin.sha256, here=request.here)
     if found is not None:
         return found, "photo"
     raise InputError(

@@ -59,6 +59,8 @@ class Request:
         overwrite: whether a file that exists is replaced.
         metadata: whether the file is to carry its recipe; one that does is not kept otherwise.
         depth: bits a colour of the file; one with fewer is not kept.
+        here: whether the files that a recipe knows are looked for in the folder one is in, too, and
+            not beside the recipe's file alone.
     """
 
     photo: str | bytes | Photo | None = None
@@ -79,6 +81,7 @@ class Request:
     overwrite: bool = False
     metadata: bool = True
     depth: int = 8
+    here: bool = True
 
 
 @dataclass(frozen=True)
@@ -239,7 +242,7 @@ def read_recipe(source: str | bytes) -> Recipe | None:
     return recipes.from_json(text, name)
 
 
-def beside(recipe: str, name: str, sha256: str) -> str | None:
+def beside(recipe: str, name: str, sha256: str, *, here: bool = True) -> str | None:
     """Find a file that a recipe knows by its name and content, or None.
 
     It is looked for in the folder that one is in, then beside the recipe's own file.
@@ -248,32 +251,40 @@ def beside(recipe: str, name: str, sha256: str) -> str | None:
         recipe: the file that carries the recipe.
         name: of the file to find.
         sha256: of its bytes.
+        here: whether it is looked for in the folder that one is in.
 
     Raises:
         InputError: a file of that name cannot be read.
     """
-    for folder in (Path(), Path(recipe).parent):
+    for folder in _places(recipe, here):
         candidate = folder / Path(name).name
         if candidate.is_file() and files.sha256(candidate) == sha256:
             return str(candidate)
     return None
 
 
-def pictures_again(wanted: Iterable[Like], recipe: str) -> dict[str, Like]:
+def _places(recipe: str, here: bool) -> tuple[Path, ...]:
+    return (Path(), Path(recipe).parent) if here else (Path(recipe).parent,)
+
+
+def pictures_again(
+    wanted: Iterable[Like], recipe: str, *, here: bool = True
+) -> dict[str, Like]:
     """Find the pictures that a recipe needs beside its photo, see `beside`; by their names.
 
     Args:
         wanted: the recipe's.
         recipe: the file that carries it.
+        here: see `beside`.
 
     Raises:
         InputError: one of them is not there, or another picture has its name.
     """
     found = {}
     for like in wanted:
-        path = beside(recipe, like.name, like.sha256)
+        path = beside(recipe, like.name, like.sha256, here=here)
         if path is None:
-            places = (Path(), Path(recipe).parent)
+            places = _places(recipe, here)
             there = any((place / Path(like.name).name).is_file() for place in places)
             said = "which is not here" if not there else "and the one of that name here is another"
             raise InputError(
@@ -370,7 +381,7 @@ def _files(settings: Settings, row: rows.Row, old: Recipe | None, request: Reque
         same_files = set(settings.files).intersection(old.settings.files)
         kept |= same_files - _named(request.overrides)
         wanted = [like for like in old.pictures if like.name in kept]
-        found = Files(pictures_again(wanted, request.recipe or ""))
+        found = Files(pictures_again(wanted, request.recipe or "", here=request.here))
         for text in same:
             found.vectors.update(_vectors(old, targets.parse(text), row))
     recipes.terms_on(settings, row, found)

@@ -91,6 +91,9 @@ class Suggestion:
         }
 
 
+OnTile = Callable[[Suggestion, "Image.Image"], None]
+
+
 @dataclass(frozen=True, repr=False)
 class Suggestions:
     """What would suit a photo.
@@ -259,13 +262,18 @@ def suggest(
 
 
 def run(
-    plan: Plan, *, on_progress: OnProgress | None = None, stop: Stop | None = None
+    plan: Plan,
+    *,
+    on_progress: OnProgress | None = None,
+    on_tile: OnTile | None = None,
+    stop: Stop | None = None,
 ) -> Suggestions:
     """Look at the photo, choose, and dream a thumbnail of each choice.
 
     Args:
         plan: all checks passed.
         on_progress: told of the stage, one of `STAGES`, and of the share of it that is done.
+        on_tile: given each suggestion with its small dream, as soon as that is there.
         stop: asked after every step.
 
     Raises:
@@ -287,7 +295,7 @@ def run(
         )
     sheet, notes = None, plan.notes
     if plan.thumbnails:
-        sheet, more = _sheet(plan, network, found, tell, stop)
+        sheet, more = _sheet(plan, network, found, tell, on_tile, stop)
         notes = tuple(dict.fromkeys((*notes, *more)))
     return Suggestions(plan.photo.name, network.row.name, tuple(found), sheet, notes)
 
@@ -514,6 +522,7 @@ def _sheet(
     network: Network,
     found: Sequence[Suggestion],
     tell: OnProgress,
+    on_tile: OnTile | None,
     stop: Stop | None,
 ) -> tuple[Image.Image, list[str]]:
     """Dream a thumbnail of each suggestion; return the sheet, and what the user should know."""
@@ -537,6 +546,8 @@ def _sheet(
         if made.recipe.partial or (stop is not None and stop()):
             raise _interrupted()
         tiles.append((each.target, made.image))
+        if on_tile is not None:
+            on_tile(each, made.image)
         notes += made.notes
     wide = _widened(tiles)
     return sheets.grid(wide, _columns(len(wide), wide[0][1].size)), notes

@@ -1,0 +1,337 @@
+"""The people of a studio and what is theirs: photos they gave, things that were made for them.
+
+Everything of a person is in one folder, by names that we chose; what the browser says is looked up
+in a list and never opened as a path.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import threading
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from dreamer import preset_files
+from dreamer.errors import DreamerError, InputError, UsageError
+from dreamer.media import files, reading
+
+As = Literal["photo", "mask", "guide"]
+MadeKind = Literal["dream", "film", "preview", "batch", "unit"]
+Told = Callable[[str, Mapping[str, Any]], None]
+"""Told the name of an event, and what it says."""
+
+MADE_UP = {"sky": (768, 512), "noise": (768, 512)}
+"""What needs no photo, with its usual size, px."""
+MOST_FILES = 2000
+MOST_BYTES = 20_000_000_000
+"""What one person may keep here."""
+_NOTHING_WINDOWS_KEEPS = {"con", "prn", "aux", "nul"} | {
+    f"{name}{number}" for name in ("com", "lpt") for number in range(1, 10)
+}
+
+
+@dataclass
+class Photo:
+    """A picture that was given.
+
+    Attributes:
+        id: its name in the folder of its kind; of masks and guides with the kind before it.
+        name: its file's name.
+        width: as it is meant to be seen, px.
+        height: likewise.
+        kind: what it is for.
+        sha256: of its bytes.
+        restored: what of a dreamer file was found in it.
+        notes: what had to be given up while reading.
+    """
+
+    id: str
+    name: str
+    width: int
+    height: int
+    kind: As
+    sha256: str
+    restored: dict[str, Any] | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what the page gets."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "width": self.width,
+            "height": self.height,
+            "as": self.kind,
+            "url": f"/api/files/{self.id}/preview",
+            "restored": self.restored,
+            "notes": self.notes,
+        }
+
+
+@dataclass
+class Made:
+    """Something that was made.
+
+    Attributes:
+        id: names it on the wire.
+        kind: what it is.
+        file: its name in the person's folder; of a batch the folder's.
+        width: px.
+        height: px.
+        command: the line that makes it again.
+        asked: the body that it was asked with.
+        photo: what it was dreamed on, by id.
+        notes: what the user should know.
+        partial: whether it was stopped before its end.
+        seconds: it took.
+        recipe: the hash of its recipe; "" of a batch.
+    """
+
+    id: str
+    kind: MadeKind
+    file: str
+    width: int
+    height: int
+    command: str
+    asked: dict[str, Any]
+    photo: str | None
+    notes: list[str] = field(default_factory=list)
+    partial: bool = False
+    seconds: float = 0.0
+    recipe: str = ""
+
+
+class Person:
+    """One person: photos, things made, own presets; and the tabs that are told of them.
+
+    Args:
+        key: names the folder.
+        folder: of this person; made when the first thing is put into it.
+        told: told of what is new, from any thread.
+    """
+
+    def __init__(self, key: str, folder: Path, told: Told) -> None:
+        self.key = key
+        self.folder = folder
+        self.photos: dict[str, Photo] = {}
+        self.made: dict[str, Made] = {}
+        self._told = told
+        self._lock = threading.RLock()
+        self._read()
+
+    @property
+    def presets(self) -> Path:
+        """The folder of this person's own presets."""
+        return self.folder / "presets"
+
+    @property
+    def previews(self) -> Path:
+        """The folder of small pictures."""
+        return self.folder / ".previews"
+
+    def place(self, kind: As) -> Path:
+        """Return the folder of a kind of picture; all in one, so that recipes find each other."""
+        return self.folder / "photos"
+
+    def photo(self, name: object) -> Photo:
+        """Return a photo by its id.
+
+        Raises:
+            UsageError: there is none.
+        """
+        found = self.photos.get(name) if isinstance(name, str) else None
+        if found is None:
+            raise UsageError(
+                f"There is no photo '{files.shown(str(name)[:80])}' here.", "Give it again."
+            )
+        return found
+
+    def path(self, photo: Photo) -> Path:
+        """Return where a photo is."""
+        return self.place(photo.kind) / photo.id
+
+    def free(self, kind: As, name: str, sha256: str) -> tuple[str, Photo | None]:
+        """Return a free name for a picture, and the very same picture if it is here already."""
+        with self._lock:
+            same = [p for p in self.photos.values() if p.sha256 == sha256 and p.kind == kind]
+            same = [p for p in same if self.path(p).is_file()]
+            if same:
+                return same[0].id, same[0]
+            return files.free_name(self.place(kind) / name).name, None
+
+    def room(self) -> None:
+        """Refuse more files than a person may keep: `UsageError`."""
+        count, size = 0, 0
+        for path in _files_below(self.folder):
+            count, size = count + 1, size + os.path.getsize(path)
+        if count >= MOST_FILES * 4 or len(self.photos) >= MOST_FILES or size >= MOST_BYTES:
+            raise UsageError(
+                f"There are {len(self.photos)} photos and {size / 1e9:.1f} GB here already.",
+                f"Take some out of {files.shown(self.folder)}.",
+            )
+
+    def give(self, photo: Photo) -> None:
+        """Add a photo whose file is in its place."""
+        with self._lock:
+            self.photos[photo.id] = photo
+            self._write()
+        self._told("photo", photo.to_dict())
+
+    def next_id(self) -> str:
+        """Return an id for the next thing made."""
+        numbers = [int(name[1:]) for name in self.made]
+        return f"m{max(numbers, default=0) + 1}"
+
+    def add(self, **facts: Any) -> Made:
+        """Add something that was made, see `Made`; returns it with its id."""
+        with self._lock:
+            made = Made(id=self.next_id(), **facts)
+            # A preview takes the place of the one before.
+            over = [each.id for each in self.made.values() if each.file == made.file]
+            for name in over:
+                del self.made[name]
+            self.made[made.id] = made
+            self._write()
+        self._told("made", self.shown(made))
+        return made
+
+    def keep_preview(self, name: str, data: bytes) -> None:
+        """Keep a small picture, a JPEG, under a name of ours."""
+        with files.replacing(self.previews / f"{name}.jpg") as stream:
+            stream.write(data)
+
+    def file(self, made: Made) -> Path:
+        """Return where something is."""
+        return self.folder / made.file
+
+    def shown(self, made: Made) -> dict[str, Any]:
+        """Return what the page gets of something that was made."""
+        batch = made.kind == "batch"
+        name = made.file
+        return {
+            "id": made.id,
+            "kind": made.kind,
+            "name": name,
+            "url": f"/made/{made.id}/{'index.html' if batch else name}",
+            "thumb": None if batch else f"/made/{made.id}/thumb",
+            "width": made.width,
+            "height": made.height,
+            "command": made.command,
+            "asked": made.asked,
+            "photo": made.photo,
+            "notes": made.notes,
+            "partial": made.partial,
+            "seconds": made.seconds,
+            "files": [from_here(self.file(made))],
+        }
+
+    def own_presets(self) -> list[preset_files.Found]:
+        """Return this person's own presets, by name."""
+        found = sorted(self.presets.glob("*.toml")) if self.presets.is_dir() else []
+        return [preset_files.Found(path.stem, path, "file") for path in found]
+
+    def state(self) -> dict[str, Any]:
+        """Return all that a page needs when it begins."""
+        with self._lock:
+            there = [made for made in self.made.values() if self.file(made).exists()]
+            return {
+                "photos": [photo.to_dict() for photo in self.photos.values()],
+                "made": [self.shown(made) for made in there],
+                "presets": [found.name for found in self.own_presets()],
+            }
+
+    @property
+    def _list(self) -> Path:
+        return self.folder / ".studio.json"
+
+    def _write(self) -> None:
+        values = {
+            "photos": [asdict(photo) for photo in self.photos.values()],
+            "made": [asdict(made) for made in self.made.values()],
+        }
+        with files.replacing(self._list) as stream:
+            stream.write(json.dumps(values).encode())
+
+    def _read(self) -> None:
+        """Take up what was here before; a list that is damaged is begun anew."""
+        try:
+            values = json.loads(self._list.read_bytes())
+            photos = [Photo(**each) for each in values["photos"]]
+            made = [Made(**each) for each in values["made"]]
+        except (OSError, ValueError, KeyError, TypeError):
+            return
+        here = [p for p in photos if p.kind in get_args(As) and self.path(p).is_file()]
+        self.photos = {photo.id: photo for photo in here}
+        self.made = {each.id: each for each in made if re.fullmatch(r"m\d+", each.id)}
+
+
+class People:
+    """Everybody who has a folder here.
+
+    Args:
+        folder: the studio's.
+        told: told a person's key, the name of an event and what it says.
+    """
+
+    def __init__(self, folder: Path, told: Callable[[str, str, Mapping[str, Any]], None]) -> None:
+        self.folder = folder
+        self._told = told
+        self._people: dict[str, Person] = {}
+        self._lock = threading.Lock()
+
+    def __getitem__(self, key: str) -> Person:
+        with self._lock:
+            if key not in self._people:
+                self._people[key] = Person(
+                    key, self.folder / key, lambda name, data: self._told(key, name, data)
+                )
+            return self._people[key]
+
+
+def safe_name(name: str, suffix: str) -> str:
+    """Return a file's name that is safe anywhere, and in targets and commands without quotes.
+
+    Args:
+        name: what the browser says it is called; may be anything.
+        suffix: what it ends in if it says nothing of that kind.
+    """
+    name = unicodedata.normalize("NFC", name).replace("\\", "/").rpartition("/")[2]
+    name = re.sub(r"[^\w.-]+", "_", name).strip("._-")
+    stem, dot, ending = name.rpartition(".")
+    if not dot or not re.fullmatch(r"[A-Za-z0-9]{1,5}", ending):
+        stem, ending = name, suffix.lstrip(".")
+    stem = stem.strip("._-") or "photo"
+    if stem.lower() in {*_NOTHING_WINDOWS_KEEPS, *MADE_UP}:
+        stem = f"{stem}_"
+    while len(os.fsencode(stem)) > 100:
+        stem = stem[:-1]
+    return f"{stem}.{ending}"
+
+
+def from_here(path: Path) -> str:
+    """Write a path as short as it is from the folder one is in."""
+    return preset_files.shown(path.absolute())
+
+
+def check_picture(path: Path, name: str, most_pixels: int) -> tuple[int, int]:
+    """Return width and height of a picture that was given, from its header.
+
+    Raises:
+        InputError: it is none, is damaged, or is too large.
+    """
+    try:
+        return reading.probe(path, max_pixels=most_pixels)
+    except DreamerError as error:
+        # It is called what the user calls it.
+        message = error.message.replace(files.shown(path), files.shown(name))
+        raise InputError(message, error.advice) from error
+
+
+def _files_below(folder: Path) -> Iterator[str]:
+    for parent, _, names in os.walk(folder):
+        yield from (os.path.join(parent, name) for name in names)

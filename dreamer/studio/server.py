@@ -1,0 +1,139 @@
+"""Run the studio's server."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import socket
+import threading
+import webbrowser
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dreamer.errors import OutputError, UsageError
+from dreamer.media import files
+from dreamer.studio import guard
+
+PORT = 8137
+"""The usual port; the next free one if it is taken."""
+_TRIES = 20
+
+
+def library() -> Any:
+    """Return uvicorn.
+
+    Raises:
+        UsageError: it, or Starlette, is not installed.
+    """
+    try:
+        import starlette
+        import uvicorn
+    except ImportError as error:
+        raise UsageError(
+            "The studio needs two extra packages.",
+            'Install them: pip install "dreamer[studio]"',
+        ) from error
+    assert starlette
+    return uvicorn
+
+
+def serve(
+    folder: Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    browser: bool = False,
+    on_ready: Callable[[str], None],
+) -> None:
+    """Serve the page until Ctrl-C; what is being dreamed then is kept as far as it is.
+
+    Args:
+        folder: where results go.
+        host: the address to listen on. Anything but this machine's own asks for a token.
+        port: None for the usual one, or the next that is free; 0 for any.
+        browser: whether to open the page.
+        on_ready: told the page's address, once it answers.
+
+    Raises:
+        UsageError: a package is missing, or the host or port cannot be used.
+        OutputError: nothing can be written to the folder.
+    """
+    uvicorn = library()
+    files.check(folder / "studio" / ".secret", overwrite=True)
+    listener = _listen(host, port)
+    number = listener.getsockname()[1]
+    token = None if host in guard.LOOPBACK else secrets.token_urlsafe(18)
+    from dreamer.studio.app import Studio, build
+
+    try:
+        keys = guard.Keys(folder / "studio", token)
+    except OSError as error:
+        raise OutputError(
+            f"'{files.shown(folder)}' cannot be used: {error.strerror}.", "Choose --output-dir."
+        ) from error
+    studio = Studio(folder)
+    shown = f"[{host}]" if ":" in host else host
+    url = f"http://{'localhost' if host in guard.LOOPBACK else shown}:{number}/"
+    if token is not None:
+        url += f"?token={token}"
+
+    class Server(uvicorn.Server):  # type: ignore[misc, name-defined]
+        async def startup(self, sockets: Any = None) -> None:
+            await super().startup(sockets=sockets)
+            on_ready(url)
+            if browser:
+                threading.Thread(target=_open, args=(url,), daemon=True).start()
+
+        async def shutdown(self, sockets: Any = None) -> None:
+            studio.leave()  # or it would wait for pages that are open
+            await super().shutdown(sockets=sockets)
+
+    config = uvicorn.Config(
+        build(studio, keys, number),
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+        ws="none",
+        limit_concurrency=200,
+        timeout_graceful_shutdown=5,
+    )
+    with contextlib.closing(listener), contextlib.suppress(KeyboardInterrupt):
+        Server(config).run(sockets=[listener])
+
+
+def _listen(host: str, port: int | None) -> socket.socket:
+    """Return a socket that listens.
+
+    Raises:
+        UsageError: the address is none of this machine's, or the port is taken.
+    """
+    tries = [port] if port is not None else [*range(PORT, PORT + _TRIES), 0]
+    for number in tries:
+        try:
+            found = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM)
+            listener = socket.socket(found[0][0], socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            raise UsageError(
+                f"'{host}' is no address to listen on.", "Leave --host out, or give 0.0.0.0."
+            ) from error
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(found[0][4])
+            listener.listen(128)
+        except OSError as error:
+            listener.close()
+            if number == tries[-1]:
+                raise UsageError(
+                    f"Port {number} of '{host}' cannot be used: {error.strerror or error}.",
+                    "Choose another with --port, or leave it out.",
+                ) from error
+            continue
+        return listener
+    raise AssertionError("the last try either listens or is an error")
+
+
+def _open(url: str) -> None:
+    with contextlib.suppress(webbrowser.Error):
+        webbrowser.open(url)

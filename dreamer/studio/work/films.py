@@ -1,0 +1,180 @@
+"""Jobs that make zoom films, and previews of them."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from dreamer.media import files
+from dreamer.render.film_job import Progress
+from dreamer.studio import asks
+from dreamer.studio.asks import ZoomBody
+from dreamer.studio.jobs import LIVE, Handle, Run, jpeg
+from dreamer.studio.people import MADE_UP, Person, from_here
+from dreamer.studio.work.engine import Engine
+from dreamer.studio.work.pictures import check_work
+
+
+def zoom(body: ZoomBody, person: Person, engine: Engine) -> Run:
+    """Make a zoom film, or a preview of one."""
+    from dreamer.render import zoom_plan
+    from dreamer.render.film_job import Delivery
+    from dreamer.render.journeys import Stretch
+
+    source = asks.photo_of(body.photo, person)
+    asked = asks.look(body.look, person)
+    journey = [
+        Stretch(_what(part.what, person), part.seconds, where=f"part {number} of the journey")
+        for number, part in enumerate(body.journey, 1)
+    ]
+    size = None if body.size is None else zoom_plan.parse_size(_known_size(body.size))
+
+    def wanted(output: Path) -> zoom_plan.Wanted:
+        return zoom_plan.Wanted(
+            delivery=Delivery(output=output, numbered=True),
+            request=asked.request(
+                photo=None if source in MADE_UP else source,
+                network=engine.network_of(asked),
+                seed=body.seed,
+            ),
+            seconds=None if journey else body.seconds,
+            fps=body.fps,
+            size=size,
+            speed=body.speed,
+            rotate=body.rotate,
+            centre=body.center,
+            outward=body.direction == "out",
+            ease=body.ease,
+            loop=body.loop,
+            journey=journey,
+            fade=body.fade if len(journey) > 1 else None,
+        )
+
+    def run(handle: Handle) -> None:
+        from dreamer.render import making
+
+        handle.tell(0.0, "looking at the photo")
+        name = files.fitting_name(Path(source).stem, f"-zoom.{body.format}")
+        whole = wanted(person.folder / name)
+        film = zoom_plan.prepare(whole)
+        if body.preview:
+            film = zoom_plan.prepare(zoom_plan.preview(whole, film.recipe.size))
+        for picture in film.recipe.pictures():
+            check_work(picture)
+        handle.note(*film.notes)
+        works = film.works()
+        before = -1
+
+        def on_progress(progress: Progress) -> None:
+            nonlocal before
+            handle.note(*progress.notes)
+            done = sum(works[: progress.picture])
+            share = progress.work / max(1, progress.whole) * works[progress.picture]
+            doing = f"{film.picture} {progress.picture + 1} of {progress.of}"
+            # The frames between the pictures take a little longer.
+            handle.tell(0.95 * (done + share) / max(1, sum(works)), doing)
+            if progress.picture != before:
+                before = progress.picture
+                _show(handle, film.delivery.work / f"keyframe-{before - 1:05}.png")
+
+        made_all = making.make(film, on_progress=on_progress, stop=handle.stop)
+        if not made_all:
+            handle.note("what is dreamed is kept: ask for it again to go on")
+            return
+        path = film.delivery.output
+        width, height = film.recipe.size
+        entry = person.add(
+            kind="preview" if body.preview else "film",
+            file=path.name,
+            width=width,
+            height=height,
+            command=_command(body, source, asked, person, film.delivery.output),
+            asked=body.model_dump(mode="json", by_alias=True),
+            photo=body.photo,
+            notes=list(handle.job.notes),
+            seconds=0.0,
+            recipe=film.recipe.hash,
+        )
+        _thumb(person, entry.id, path)
+        handle.job.made.append(entry.id)
+
+    return run
+
+
+def _known_size(size: str) -> str:
+    return {"480p": "854x480"}.get(size, size)
+
+
+def _what(what: str, person: Person) -> str:
+    """Return a part of a journey: a preset of this person's, one of all, or a target."""
+    from dreamer import preset_files
+
+    own = {found.name: from_here(found.path) for found in person.own_presets()}
+    if what in own:
+        return own[what]
+    return what if what in preset_files.names() else asks.plain_target(what)
+
+
+def _show(handle: Handle, keyframe: Path) -> None:
+    """Show a keyframe that is whole."""
+    from dreamer.errors import DreamerError
+    from dreamer.media import images
+
+    with contextlib.suppress(DreamerError):
+        if keyframe.is_file():
+            handle.frame(jpeg(images.load(str(keyframe)).pixels, LIVE))
+
+
+def _thumb(person: Person, name: str, path: Path) -> None:
+    """Keep a small picture of a film: the frame in its middle."""
+    from PIL import Image
+
+    from dreamer.errors import DreamerError
+    from dreamer.media import films
+    from dreamer.studio.work.pictures import encoded
+
+    with contextlib.suppress(DreamerError, OSError):
+        recipe = None
+        from dreamer.film.reading import recipe_in
+
+        recipe = recipe_in(path)
+        if recipe is None:
+            return
+        middle = recipe.frames // 2
+        for number, frame in enumerate(films.frames(path)):
+            if number == middle:
+                picture = Image.frombytes("RGB", recipe.size, frame)
+                person.keep_preview(name, encoded(picture))
+                return
+
+
+def _command(body: ZoomBody, source: str, asked: asks.Asked, person: Person, output: Path) -> str:
+    """Return the line that makes the film again."""
+    arguments = [source, *asked.flags()]
+    if body.seed:
+        arguments += ["--seed", str(body.seed)]
+    if body.journey:
+        parts = (f"{_what(part.what, person)} {part.seconds:g}s" for part in body.journey)
+        arguments += ["--journey", ", ".join(parts)]
+        if body.fade is not None and len(body.journey) > 1:
+            arguments += ["--fade", f"{body.fade:g}"]
+    elif body.seconds is not None:
+        arguments += ["--seconds", f"{body.seconds:g}"]
+    for flag, value, usual in (
+        ("--fps", body.fps, 30.0),
+        ("--speed", body.speed, 2.0),
+        ("--rotate", body.rotate, 0.0),
+    ):
+        if value != usual:
+            arguments += [flag, f"{value:g}"]
+    if body.size is not None:
+        arguments += ["--size", _known_size(body.size)]
+    if body.center != (0.5, 0.5):
+        arguments += ["--center", f"{body.center[0]:g},{body.center[1]:g}"]
+    if body.direction == "out":
+        arguments += ["--direction", "out"]
+    arguments += ["--ease"] * body.ease + ["--loop"] * body.loop
+    if body.preview:
+        whole = output.with_name(output.name.replace("-preview.", ".", 1))
+        return asks.line("zoom", *arguments, output=whole)
+    return asks.line("zoom", *arguments, output=output)
