@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -19,7 +19,17 @@ from dreamer.core import canvas as canvases
 from dreamer.core.canvas import Canvas, Read
 from dreamer.core.objectives import Objective
 from dreamer.core.resampling import resample
-from dreamer.core.sight import Goal, Guides, Likeness, Network, Photos, Scene, Sight
+from dreamer.core.sight import (
+    Goal,
+    Guides,
+    Likeness,
+    Network,
+    Photos,
+    Question,
+    Scene,
+    Sight,
+    answered,
+)
 from dreamer.core.tiles import Tiling
 from dreamer.core.transforms import View
 
@@ -28,7 +38,9 @@ __all__ = [
     "Goal",
     "Likeness",
     "Network",
+    "Question",
     "Step",
+    "asking",
     "balance",
     "dream",
     "generator",
@@ -157,6 +169,43 @@ def dream(
     Yields:
         A `Step` after each step. With no steps or a step size of 0 the picture is the photo.
     """
+    loop = asking(
+        photo,
+        network,
+        objective,
+        plan,
+        seed,
+        photos=photos,
+        guides=guides,
+        likeness=likeness,
+        tiling=tiling,
+    )
+    for said in loop:
+        if isinstance(said, Step):
+            yield said
+        else:
+            said.look()
+        del said  # it holds on to what was looked at
+
+
+def asking(
+    photo: Tensor,
+    network: Network,
+    objective: Objective | Sequence[Goal],
+    plan: Ascent,
+    seed: int,
+    *,
+    photos: Photos | None = None,
+    guides: Guides | None = None,
+    likeness: Likeness | None = None,
+    tiling: Tiling | None = None,
+) -> Iterator[Question | Step]:
+    """Do as `dream`, but ask for the gradients, so that many dreams can be looked at together.
+
+    Yields:
+        A `Question` whenever a gradient is needed, to be answered before the next is asked for;
+        and a `Step` after each step.
+    """
     goals = (Goal(objective),) if isinstance(objective, Objective) else tuple(objective)
     if any(goal.objective.picky for goal in goals):
         sight = Sight(network, {}, {}, tiling)
@@ -183,14 +232,16 @@ def dream(
         if octave == 0:
             placement = plan.view.draw(size, generator(seed, -1))
             scene = Scene(canvas.base, canvas.reader(), placement, (seed, 0, -1))
-            goals, idle = _balanced(scene, sight, goals)
+            goals, idle = yield from _balanced(scene, sight, goals)
         random = generator(seed, octave)
         parts = [Goal(goal.objective, _resized(goal.where, size)) for goal in goals]
         velocity: Tensor | None = None
         for step in range(steps):
             read = canvas.reader()
             scene = Scene(canvas.base, read, plan.view.draw(size, random), (seed, octave, step))
-            score, slopes = sight.gradients(scene, parts, likeness)
+            question = Question(sight, scene, parts, likeness)
+            yield question
+            score, slopes = question.taken()
             moved = not all(map(gradients.is_zero, slopes))
             if moved:
                 direction = _onwards(velocity, canvas, slopes, parts, plan)
@@ -199,7 +250,7 @@ def dream(
                 onwards = plan.momentum > 0 and step < steps - 1
                 velocity = _kept(velocity, direction) if onwards else None
                 del direction
-            del read, scene, slopes
+            del read, scene, question, slopes
             canvas.settle(plan.hold)
             dial.turn()
             if dial.turned == sum(plan.steps) and moved:
@@ -225,19 +276,21 @@ def balance(
     """
     size = (canvas.base.shape[2], canvas.base.shape[3])
     scene = Scene(canvas.base, canvas.reader(), view.draw(size, random), (0, 0, -1))
-    return _balanced(scene, Sight(network, {}, {}), (Goal(objective),))[0][0].objective
+    found = answered(_balanced(scene, Sight(network, {}, {}), (Goal(objective),)))
+    return found[0][0].objective
 
 
 def _balanced(
     scene: Scene, sight: Sight, goals: tuple[Goal, ...]
-) -> tuple[tuple[Goal, ...], tuple[str, ...]]:
+) -> Generator[Question, None, tuple[tuple[Goal, ...], tuple[str, ...]]]:
     """Balance the terms of each goal; also return the labels of those without a gradient."""
     if len(goals) == 1 and len(goals[0].objective.terms) == 1:
         return goals, ()
     size = (scene.base.shape[2], scene.base.shape[3])
     balanced, idle = [], []
     for goal in goals:
-        norms = sight.norms(scene, Goal(goal.objective, _resized(goal.where, size)))
+        part = Goal(goal.objective, _resized(goal.where, size))
+        norms = yield from sight.asking_norms(scene, part)
         alive = [norm for norm in norms if norm > _NO_GRADIENT]
         usual = sum(alive) / len(alive) if alive else 1.0
         scales = tuple(norm if norm > _NO_GRADIENT else usual for norm in norms)

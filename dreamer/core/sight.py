@@ -17,7 +17,7 @@ such mean is found as this says:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -147,7 +147,7 @@ class Sight:
         size = (picture.shape[2], picture.shape[3])
 
         def found() -> Activations:
-            if self._whole(size):
+            if self.whole(size):
                 return self.network(picture)
             shown = ((tile, _part(picture, tile.seen)) for tile in self._tiles(size, (0, 0, 0)))
             return self._stitched(self.network, shown)
@@ -170,7 +170,7 @@ class Sight:
         size = scene.placement.size
 
         def found() -> tuple[float, list[Tensor], tuple[Tensor, float] | None]:
-            if self._whole(size):
+            if self.whole(size):
                 return self._at_once(scene, goals, likeness)
             while True:
                 score, slopes, back = self._in_tiles(scene, goals, likeness)
@@ -181,21 +181,28 @@ class Sight:
                     return score, slopes, back
 
         score, slopes, back = self._relieved(size, found)
-        slopes = [
-            slope if goal.where is None else slope.mul_(goal.where)
-            for slope, goal in zip(slopes, goals, strict=True)
-        ]
+        slopes = _in_parts(slopes, goals)
         if likeness is not None and back is not None:
             _hold(slopes, *back, likeness.amount)
         return score, slopes
 
     def norms(self, scene: Scene, goal: Goal) -> list[float]:
         """Return the strength of the gradient of each of a goal's terms, in its part."""
+        return answered(self.asking_norms(scene, goal))
+
+    def asking_norms(self, scene: Scene, goal: Goal) -> Generator[Question, None, list[float]]:
+        """Do as `norms`, but ask for each gradient."""
         found = []
         for term in goal.objective.terms:
             single = replace(goal, objective=Objective((replace(term, weight=1.0),)))
-            found.append(gradients.rms(self.gradients(scene, [single])[1][0]).item())
+            question = Question(self, scene, [single])
+            yield question
+            found.append(gradients.rms(question.taken()[1][0]).item())
         return found
+
+    def whole(self, size: tuple[int, int]) -> bool:
+        """Whether a view of `(height, width)` is seen whole, not in tiles."""
+        return self.tiling is None or self.tiling.whole(size)
 
     def _at_once(
         self, scene: Scene, goals: Sequence[Goal], likeness: Likeness | None
@@ -389,9 +396,6 @@ class Sight:
         assert self.tiling is not None
         return list(self.tiling.tiles(size, tiles.generator(*cut)))
 
-    def _whole(self, size: tuple[int, int]) -> bool:
-        return self.tiling is None or self.tiling.whole(size)
-
     def _relieved(self, size: tuple[int, int], compute: Callable[[], _Found]) -> _Found:
         """Compute in ever smaller tiles while the memory is too short."""
         while True:
@@ -408,6 +412,67 @@ class Sight:
             # Only here, where the error holds on no longer to what was computed.
             if not relieved:
                 self.tiling = smaller
+
+
+class Question:
+    """What an ascent has to know to go on: it asks, and whoever runs it looks and answers.
+
+    Args:
+        sight: how the canvas is seen.
+        scene: what is looked at.
+        goals: what to maximise; `where` has the canvas' size.
+        likeness: what of the photo is held.
+    """
+
+    def __init__(
+        self, sight: Sight, scene: Scene, goals: Sequence[Goal], likeness: Likeness | None = None
+    ) -> None:
+        self.sight = sight
+        self.scene = scene
+        self.goals = goals
+        self.likeness = likeness
+        self._answer: tuple[float, list[Tensor]] | None = None
+
+    @property
+    def simple(self) -> bool:
+        """Whether one pass forward and one backward answer it, without any other picture."""
+        return (
+            self.likeness is None
+            and len(self.goals) == 1
+            and not self.sight.photos
+            and not isinstance(self.sight.network, Accelerated)
+            and self.sight.whole(self.scene.placement.size)
+        )
+
+    def look(self) -> None:
+        """Answer it by itself, as `Sight.gradients` does."""
+        self._answer = self.sight.gradients(self.scene, self.goals, self.likeness)
+
+    def answer(self, score: float, slopes: list[Tensor]) -> None:
+        """Answer it.
+
+        Args:
+            score: see `Sight.gradients`.
+            slopes: the whole gradient of the canvas for each goal, `(1, 3, H, W)`; written over.
+        """
+        self._answer = score, _in_parts(slopes, self.goals)
+
+    def taken(self) -> tuple[float, list[Tensor]]:
+        """Return the answer, once: it is not kept here as well."""
+        assert self._answer is not None
+        found, self._answer = self._answer, None
+        return found
+
+
+def answered(asking: Generator[Question, None, _Found]) -> _Found:
+    """Run what asks, answering each question by itself, and return what it comes to."""
+    while True:
+        try:
+            question = next(asking)
+        except StopIteration as end:
+            found: _Found = end.value
+            return found
+        question.look()
 
 
 _Pulls = Mapping[tuple[int, int], Tensor]
@@ -524,6 +589,14 @@ def is_short(error: BaseException) -> bool:
 def _glimpses(scene: Scene, parts: Sequence[Tile]) -> Iterator[tuple[Tile, Glimpse]]:
     for tile in parts:
         yield tile, scene.placement.glimpse(tile.seen, scene.base)
+
+
+def _in_parts(slopes: Sequence[Tensor], goals: Sequence[Goal]) -> list[Tensor]:
+    """Return each gradient in its goal's part; written over."""
+    return [
+        slope if goal.where is None else slope.mul_(goal.where)
+        for slope, goal in zip(slopes, goals, strict=True)
+    ]
 
 
 def _part(picture: Tensor, box: Box) -> Tensor:

@@ -6,7 +6,7 @@ import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from torch import Tensor
 from dreamer import mask_text, targets
 from dreamer.core import ascent, masks, palettes
 from dreamer.core.acceleration import Accelerated
-from dreamer.core.ascent import Ascent, Goal, Likeness, Step
+from dreamer.core.ascent import Ascent, Goal, Likeness, Question, Step
 from dreamer.core.guidance import Guide
 from dreamer.core.objectives import Objective, Pick, Term
 from dreamer.errors import InputError
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 Box = tuple[int, int, int, int]
 """`(top, left, bottom, right)` of a part of a picture, px, ends excluded."""
+
+_Said = TypeVar("_Said", Step, Question | Step)
 
 CHROMA: Mapping[str, float] = {"keep": 0.25, "luma": 0.0}
 """The share of the dream's own colours, by what may happen to the photo's; 1 for the others."""
@@ -141,6 +143,17 @@ def dream(aimed: Aim, network: Network, loop: Ascent, seed: int) -> Iterator[Ste
         loop: the numbers, for the whole picture.
         seed: see `dreamer.core.ascent.generator`.
     """
+    return _begun(ascent.dream, aimed, network, loop, seed)
+
+
+def asking(aimed: Aim, network: Network, loop: Ascent, seed: int) -> Iterator[Question | Step]:
+    """Do as `dream`, but ask for the gradients: see `dreamer.core.ascent.asking`."""
+    return _begun(ascent.asking, aimed, network, loop, seed)
+
+
+def _begun(
+    begin: Callable[..., Iterator[_Said]], aimed: Aim, network: Network, loop: Ascent, seed: int
+) -> Iterator[_Said]:
     box, base, goals, photos = aimed.box, aimed.base, aimed.goals, aimed.photos
     goals = tuple(g for g in goals if g.where is None or bool((g.where > 0).any()))
     if not goals:
@@ -155,7 +168,7 @@ def dream(aimed: Aim, network: Network, loop: Ascent, seed: int) -> Iterator[Ste
         photos = {name: _cut(photo, box) for name, photo in photos.items()}
     layers = dict.fromkeys(layer for goal in goals for layer in goal.objective.layers)
     features = accelerating.features(network, list(layers), aimed.precision)
-    found = ascent.dream(
+    found = begin(
         base,
         features,
         goals,
@@ -166,11 +179,14 @@ def dream(aimed: Aim, network: Network, loop: Ascent, seed: int) -> Iterator[Ste
         likeness=aimed.likeness,
         tiling=memory.tiling(network, layers, aimed.tile),
     )
-    for step in found:
-        work = step.work if box is None else round(step.work * loop.work / part.work)
-        picture = functools.partial(_finished, aimed, step.picture)
+    for said in found:
+        if isinstance(said, Question):
+            yield said
+            continue
+        work = said.work if box is None else round(said.work * loop.work / part.work)
+        picture = functools.partial(_finished, aimed, said.picture)
         notes = tuple(features.notes) if isinstance(features, Accelerated) else ()
-        yield replace(step, work=work, picture=picture, notes=notes)
+        yield replace(said, work=work, picture=picture, notes=notes)
 
 
 def unmoved(aimed: Aim) -> Tensor:

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from dreamer.core import ascent, sources
-from dreamer.core.ascent import Ascent, Step
+from dreamer.core.ascent import Ascent, Question, Step
 from dreamer.core.bands import LARGE
 from dreamer.core.transforms import View
 from dreamer.errors import InputError, NetworkError
@@ -217,14 +217,26 @@ def steps(
         loop, step_size=loop.step_size * gain, change=loop.change * gain if dial else 0.0
     )
     for step in steering.dream(aimed, network, loop, seed):
-        if step.score != step.score:
-            raise NetworkError(
-                f"{recipe.network} answers with values that are not numbers.",
-                "Check its weights with `dreamer networks verify`.",
-            )
+        _check(recipe, step)
         yield step
         if math.prod(step.size) > LARGE:
             heap.trim()
+
+
+def asking(recipe: Recipe, aimed: Aim, network: Network) -> Iterator[Question | Step]:
+    """Do as `steps`, but ask for the gradients: see `dreamer.core.ascent.asking`."""
+    for said in steering.asking(aimed, network, plan(recipe), recipe.seed):
+        if isinstance(said, Step):
+            _check(recipe, said)
+        yield said
+
+
+def _check(recipe: Recipe, step: Step) -> None:
+    if step.score != step.score:
+        raise NetworkError(
+            f"{recipe.network} answers with values that are not numbers.",
+            "Check its weights with `dreamer networks verify`.",
+        )
 
 
 def _ascend(

@@ -19,6 +19,7 @@ from dreamer.errors import UsageError, unknown
 from dreamer.recipe import MOST_SEED
 from dreamer.render import devices
 from dreamer.render.look import DEFAULT_PRESET, Request, read_recipe
+from dreamer.render.look import look as resolve
 from dreamer.settings import Settings, setting
 from dreamer.studio.people import MADE_UP, Person, from_here
 
@@ -236,7 +237,9 @@ def look(body: LookBody, person: Person) -> Asked:
     """Resolve a look of the page's.
 
     Raises:
-        UsageError: a name that is not here, or a target that names files.
+        UsageError: a name that is not here, a value that is not valid, or a target that names files.
+        InputError: a picture that a file's settings need and that was not given.
+        NetworkError: weights that are not here.
     """
     old = None
     if body.recipe is not None:
@@ -262,7 +265,9 @@ def look(body: LookBody, person: Person) -> Asked:
         "mix.blend": body.blend,
     }
     said = {path: value for path, value in overrides.items() if value is not None}
-    return Asked(preset, old, said)
+    asked = Asked(preset, old, said)
+    resolve(asked.request())  # what is wrong is said at once, not when its turn comes
+    return asked
 
 
 def preset_of(name: str, person: Person) -> str:
