@@ -237,7 +237,7 @@ def look(body: LookBody, person: Person) -> Asked:
     """Resolve a look of the page's.
 
     Raises:
-        UsageError: a name that is not here, a value that is not valid, or a target that names files.
+        UsageError: a name that is not here, a value that is not valid, a target with files in it.
         InputError: a picture that a file's settings need and that was not given.
         NetworkError: weights that are not here.
     """

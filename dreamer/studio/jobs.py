@@ -146,9 +146,14 @@ class Handle:
         self.job.result = result
         self._queue.told(self.job)
 
+    def hurried(self) -> bool:
+        """Whether jobs wait that go before this one."""
+        return self.job.gives_way and self._queue.hurried()
+
     def give_way(self) -> None:
-        """Let jobs that wait, and need not, go first: called between two steps."""
-        if self.job.gives_way:
+        """Let those jobs go first: called between two steps, from the thread that runs jobs."""
+        if self.hurried():
+            self.tell(self.job.share, "lets others go first")
             self._queue.let_pass()
 
 
@@ -244,9 +249,13 @@ class Queue:
             self._remove(job)
 
     def told(self, job: Job) -> None:
-        """Pass on what a running job says, unless the last time was just now."""
+        """Pass on what a running job says, unless the last time was just now.
+
+        What has more to say is passed on less often.
+        """
         now = time.monotonic()
-        if now - job.told >= _PAUSE:
+        lines = sum(len(each) for each in (job.result or {}).values() if isinstance(each, list))
+        if now - job.told >= _PAUSE * (1 + lines / 100):
             job.told = now
             self._changed(job.person, "job", self.shown(job))
 
@@ -272,6 +281,11 @@ class Queue:
             "asked": job.asked,
             "seconds": round(time.monotonic() - job.began if running else job.took, 2),
         }
+
+    def hurried(self) -> bool:
+        """Whether a job waits that does not give way."""
+        with self._news:
+            return not self.closing and self._first(hurried=True) is not None
 
     def let_pass(self) -> None:
         """Do the jobs that wait and do not give way themselves; for a job that does."""

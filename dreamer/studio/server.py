@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import signal
 import socket
 import threading
 import webbrowser
@@ -99,6 +100,8 @@ def serve(
         limit_concurrency=200,
         timeout_graceful_shutdown=5,
     )
+    # uvicorn raises the signal that ended it once more; either one is the usual way to end.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.closing(listener), contextlib.suppress(KeyboardInterrupt):
         Server(config).run(sockets=[listener])
 

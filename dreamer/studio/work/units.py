@@ -38,9 +38,9 @@ def units(body: UnitsBody, engine: Engine) -> Run:
         for text in [text for text in asked if there[text].is_file()]:
             show(text)
         missing = [text for text in asked if not there[text].is_file()]
-        for start in range(0, len(missing), TOGETHER):
-            some = missing[start : start + TOGETHER]
-            handle.tell(start / len(missing), f"{len(shown)} of {len(asked)}")
+        while missing:
+            some = missing[:TOGETHER]
+            handle.tell(len(shown) / len(asked), f"{len(shown)} of {len(asked)}")
             handle.give_way()
             job = visual_job.prepare(
                 visual_job.VisualRequest(
@@ -53,12 +53,14 @@ def units(body: UnitsBody, engine: Engine) -> Run:
             made = visualize.make(
                 job.recipes,
                 engine.network,
-                on_step=lambda _: handle.give_way(),
-                stop=handle.stop,
+                stop=lambda: handle.stop() or handle.hurried(),
                 workers=job.workers,
             )
             if handle.stop():
                 return
+            if any(each.recipe.partial for each in made):
+                continue  # others went first
+            del missing[:TOGETHER]
             for text, each in zip(some, made, strict=True):
                 each.save(there[text], overwrite=True)
                 show(text)
