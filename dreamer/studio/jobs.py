@@ -83,6 +83,7 @@ class Job:
     began: float = 0.0
     took: float = 0.0
     told: float = 0.0
+    late: bool = False
 
     @property
     def ended(self) -> bool:
@@ -249,15 +250,28 @@ class Queue:
             self._remove(job)
 
     def told(self, job: Job) -> None:
-        """Pass on what a running job says, unless the last time was just now.
+        """Pass on what a running job says; a little later if the last time was just now.
 
         What has more to say is passed on less often.
         """
-        now = time.monotonic()
         lines = sum(len(each) for each in (job.result or {}).values() if isinstance(each, list))
-        if now - job.told >= _PAUSE * (1 + lines / 100):
-            job.told = now
-            self._changed(job.person, "job", self.shown(job))
+        with self._news:
+            left = job.told + _PAUSE * (1 + lines / 100) - time.monotonic()
+            if left > 0:
+                if not job.late:  # what it says last before a pause is not lost
+                    job.late = True
+                    timer = threading.Timer(left, self._tell_late, (job,))
+                    timer.daemon = True
+                    timer.start()
+                return
+            job.told = time.monotonic()
+            self._changed(job.person, "job", self.shown(job))  # in the order in which it happens
+
+    def _tell_late(self, job: Job) -> None:
+        with self._news:
+            job.late = False
+            if not job.ended:
+                self.told(job)
 
     def shown(self, job: Job) -> dict[str, Any]:
         """Return what the page gets of a job."""
@@ -330,12 +344,13 @@ class Queue:
         """Tell of a job, and of all that wait, whose places have changed."""
         with self._news:
             waiting = [each for each in self._line() if each is not job]
-        for each in (job, *waiting):
-            self._changed(each.person, "job", self.shown(each))
+            for each in (job, *waiting):
+                self._changed(each.person, "job", self.shown(each))
 
     def _remove(self, job: Job) -> None:
-        del self._jobs[job.id]
-        self._changed(job.person, "gone", {"job": job.id})
+        with self._news:
+            del self._jobs[job.id]
+            self._changed(job.person, "gone", {"job": job.id})
 
     def _do(self, job: Job) -> None:
         with self._news:
