@@ -187,7 +187,8 @@ export function journey(zoom) {
 
   /** A fade is at most as long as the shorter look beside it. */
   function longestFade() {
-    return zoom.plan.journey.length ? Math.min(...plan.journey.map((each) => each.seconds)) : 0;
+    const lengths = zoom.plan.journey.map((each) => each.seconds);
+    return lengths.length ? Math.min(...lengths) : 0;
   }
 
   /** The right edge of a look, to drag. By keyboard there is its number of seconds. */

@@ -256,6 +256,9 @@ export function photoList(studio, changed) {
         try {
           const answer = await upload(each.file, "photo");
           if (!answer.file) throw new Problem("it is a film, not a photo");
+          if (photos.some((other) => other.photo?.id === answer.file.id)) {
+            throw new Problem("there already");
+          }
           each.photo = answer.file;
           each.state = "here";
           studio.photos.set(answer.file.id, answer.file);

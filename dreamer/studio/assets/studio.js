@@ -60,6 +60,10 @@ const mounted = new Map();
 const saved = recall(MEMORY);
 let tab = "";
 let ready = false;
+let resolveResumed;
+const resumed = new Promise((resolve) => {
+  resolveResumed = resolve;
+});
 
 // The settings and the picture shown with them, step by step; `now` is where we are.
 const steps = [];
@@ -234,6 +238,7 @@ const studio = {
   async intake(files) {
     const list = [...files];
     if (list.length === 0) return;
+    await resumed; // a file may be dropped before the page knows anything
     const takes = mounted.get(tab)?.intake;
     if (takes && (await takes(list))) return;
     let used = null;
@@ -672,6 +677,7 @@ function resume() {
     size: saved.size === undefined ? studio.start.size : saved.size,
   });
   select(location.hash.slice(1) || saved.tab || "dream");
+  resolveResumed();
 }
 
 /** After the connection was lost: the studio may be another one, that does not know our files. */

@@ -399,7 +399,7 @@ export function mount(root, studio) {
     zoom.plan = { ...USUAL, ...structuredClone(said) };
     zoom.plan.size = NAMED[zoom.plan.size] ?? zoom.plan.size ?? null;
     for (const key of ["center", "speed", "rotate", "direction", "seconds", "fps", "format"]) {
-      plan[key] ??= USUAL[key];
+      zoom.plan[key] ??= USUAL[key];
     }
     zoom.plan.journey ??= [];
     looks.first();
