@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dreamer import preset_files, presets, recipe, targets
 from dreamer.errors import UsageError, unknown
+from dreamer.networks import rows
 from dreamer.recipe import MOST_SEED
 from dreamer.render import devices
 from dreamer.render.look import DEFAULT_PRESET, Request, read_recipe
@@ -33,6 +34,8 @@ MOST_WORK = 4_000_000_000
 LONGEST_FILM = 600.0
 MOST_PHOTOS = 500
 MOST_UNITS = 48
+SMALLEST_UNIT, LARGEST_UNIT = 64, 1024
+"""The side of a large picture of a unit, px."""
 
 Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -151,7 +154,7 @@ class UnitBody(_Body):
     """A large picture of what a unit looks for."""
 
     target: TargetText
-    size: int = Field(default=384, ge=64, le=1024)
+    size: int = Field(default=384, ge=SMALLEST_UNIT, le=LARGEST_UNIT)
     canvas: Literal["fourier", "maco", "pixel"] = "fourier"
     seed: Seed = 0
 
@@ -221,7 +224,7 @@ class Asked:
             if value is True:
                 found.append(flag)
             elif value is not None and value is not False:
-                found += [flag, f"{value:g}" if isinstance(value, float) else str(value)]
+                found += [flag, number(value) if isinstance(value, float) else str(value)]
         threads = self.threads()
         return found if threads is None else [*found, "--threads", str(threads)]
 
@@ -244,6 +247,7 @@ def look(body: LookBody, person: Person) -> Asked:
     old = None
     if body.recipe is not None:
         old = from_here(person.path(person.photo(body.recipe)))
+        check_old(old)
     preset = None if old is not None else preset_of(body.preset or DEFAULT_PRESET, person)
     target = None if body.target is None else plain_target(body.target)
     if body.guide is not None:
@@ -314,11 +318,16 @@ def title_of(name: str, person: Person) -> str:
 
 
 def line(command: str, *arguments: str, output: Path) -> str:
-    """Return a line for a shell."""
-    named = [
-        f"./{each}" if each.startswith("-") and i == 0 else each for i, each in enumerate(arguments)
-    ]
-    return shlex.join(["dreamer", command, *named, "-o", from_here(output)])
+    """Return a line for a shell; what comes first is a path, or of `visualize` a target."""
+    first, *others = arguments
+    if first.startswith("-"):  # and is no flag
+        first = f" {first}" if command == "visualize" else f"./{first}"
+    return shlex.join(["dreamer", command, first, *others, "-o", from_here(output)])
+
+
+def number(value: float) -> str:
+    """Return a number as a flag that reads back as the very same."""
+    return repr(value).removesuffix(".0")
 
 
 def shown(settings: Settings, network: str) -> dict[str, Any]:
@@ -337,6 +346,35 @@ def shown(settings: Settings, network: str) -> dict[str, Any]:
     }
 
 
+def check_old(path: str) -> None:
+    """Refuse a file's settings that name files which its recipe does not know by their content.
+
+    Those would be looked for in the folder that the studio was started in.
+
+    Raises:
+        UsageError: it does, or its recipe is damaged.
+        InputError: it cannot be read.
+    """
+    old = read_recipe(path)
+    if old is None:
+        return  # which is said when it is used
+    row = rows.row(old.network)
+    pictures = {like.name for like in old.pictures}
+    numbers = {(term.layer, term.label) for term in old.terms if term.direction}
+    for text in old.settings.targets_on(row.name).values():
+        for term in targets.parse(text).terms:
+            known = not term.path or term.path in pictures
+            if term.kind == "direction" and term.path:
+                layer = row.layer(term.name).name
+                known = (layer, replace(term, weight=1.0, name=layer).label) in numbers
+            if not known:
+                raise UsageError(
+                    f"The recipe in '{Path(path).name}' names the file '{term.path[:80]}', of "
+                    "which it knows nothing.",
+                    "Use the original file; other programs may have changed this one.",
+                )
+
+
 def check_own(settings: Settings) -> None:
     """Refuse settings of a preset from the page that name files: `UsageError`."""
     if recipe.paths(settings):
@@ -351,7 +389,10 @@ def _guided(
 ) -> str:
     """Return the target with a guide's share in it."""
     path = from_here(person.path(person.photo(guide.photo)))
-    towards = str(targets.parse(f'{guide.how}:"{path}"@{guide.level}'))
+    parsed = targets.parse(f'{guide.how}:"{path}"@{guide.level}')
+    if targets.paths(parsed) != (path,) or len(parsed.terms) > 1:  # it goes on behind the level
+        raise UsageError(f"'{guide.level[:80]}' is no level and no layer.", "Choose one, as parts.")
+    towards = str(parsed)
     if guide.weight == 1:
         return towards
     base = targets.parse(target or _own_target(preset, old))
@@ -365,8 +406,6 @@ def _guided(
 
 def _own_target(preset: str | None, old: str | None) -> str:
     """Return the target that a preset, or a file, has by itself."""
-    from dreamer.networks import rows
-
     if old is not None:
         found = read_recipe(old)
         assert found is not None  # it was looked at when it was given

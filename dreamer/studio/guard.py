@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import http.cookies
 import os
 import re
 import secrets
@@ -126,17 +125,20 @@ class Guard:
 
     def _refused(self, scope: Scope, headers: Headers) -> Response | None:
         """Return why a request is not let in, wherever it is from."""
-        host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
+        host = _split(f"//{headers.get('host', '')}")[1]
         if self._keys.token is None and host not in LOOPBACK:
             return refusal(
                 421, f"'{files.shown(host[:100])}' is no name of this studio.", "Use localhost."
             )
+        # A browser takes other ports of this machine for the same site, and sends them our cookies.
+        ours = headers.get("sec-fetch-site", "same-origin") in ("same-origin", "none")
         if scope["method"] in ("GET", "HEAD"):
-            return None
-        origin = headers.get("origin")
-        same = origin is None or urlsplit(origin).netloc == headers.get("host")
-        site = headers.get("sec-fetch-site", "same-origin")
-        if not same or site not in ("same-origin", "none") or headers.get(HEADER[0]) != HEADER[1]:
+            ours = ours or headers.get("sec-fetch-mode") == "navigate"  # a link to the page
+        else:
+            origin = headers.get("origin")
+            same = origin is None or _split(origin)[0] == headers.get("host")
+            ours = ours and same and headers.get(HEADER[0]) == HEADER[1]
+        if not ours:
             return refusal(403, "Another page may not ask for this.", "Use the studio's own page.")
         return None
 
@@ -182,10 +184,18 @@ def _cookie(name: str, value: str) -> str:
 
 
 def _cookies(text: str) -> dict[str, str]:
+    """Return cookies by their names; those of other programs on this machine may be anything."""
+    pairs = (each.partition("=") for each in text.split(";"))
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _split(address: str) -> tuple[str, str]:
+    """Return the host of an address with its port, and without; both "" if it is no address."""
     try:
-        return {name: each.value for name, each in http.cookies.SimpleCookie(text).items()}
-    except http.cookies.CookieError:
-        return {}
+        parts = urlsplit(address)
+        return parts.netloc, parts.hostname or ""
+    except ValueError:
+        return "", ""
 
 
 def _secret(path: Path) -> bytes:

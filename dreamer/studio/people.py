@@ -6,6 +6,7 @@ in a list and never opened as a path.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
+from urllib.parse import quote
 
 from dreamer import preset_files
 from dreamer.errors import DreamerError, InputError, UsageError
@@ -30,6 +32,8 @@ MADE_UP = {"sky": (768, 512), "noise": (768, 512)}
 MOST_FILES = 2000
 MOST_BYTES = 20_000_000_000
 """What one person may keep here."""
+_ENDINGS = {"jpg", "jpeg", "jpe", "jfif", "png", "webp", "avif", "tif", "tiff", "gif", "bmp", "dib"}
+_ENDINGS |= {"heic", "heif", "hif", "toml"}
 _NOTHING_WINDOWS_KEEPS = {"con", "prn", "aux", "nul"} | {
     f"{name}{number}" for name in ("com", "lpt") for number in range(1, 10)
 }
@@ -67,7 +71,7 @@ class Photo:
             "width": self.width,
             "height": self.height,
             "as": self.kind,
-            "url": f"/api/files/{self.id}/preview",
+            "url": f"/api/files/{quote(self.id)}/preview",
             "restored": self.restored,
             "notes": self.notes,
         }
@@ -168,7 +172,8 @@ class Person:
         """Refuse more files than a person may keep: `UsageError`."""
         count, size = 0, 0
         for path in _files_below(self.folder):
-            count, size = count + 1, size + os.path.getsize(path)
+            with contextlib.suppress(FileNotFoundError):  # what was being written has its name now
+                count, size = count + 1, size + os.path.getsize(path)
         if count >= MOST_FILES * 4 or len(self.photos) >= MOST_FILES or size >= MOST_BYTES:
             raise UsageError(
                 f"There are {len(self.photos)} photos and {size / 1e9:.1f} GB here already.",
@@ -187,10 +192,17 @@ class Person:
         numbers = [int(name[1:]) for name in self.made]
         return f"m{max(numbers, default=0) + 1}"
 
-    def add(self, **facts: Any) -> Made:
-        """Add something that was made, see `Made`; returns it with its id."""
+    def add(self, *, thumb: bytes | None = None, **facts: Any) -> Made:
+        """Add something that was made, see `Made`; returns it with its id.
+
+        Args:
+            thumb: a small picture of it, a JPEG.
+            **facts: what `Made` has, but for the id.
+        """
         with self._lock:
             made = Made(id=self.next_id(), **facts)
+            if thumb is not None:
+                self.keep_preview(made.id, thumb)
             # A preview takes the place of the one before.
             over = [each.id for each in self.made.values() if each.file == made.file]
             for name in over:
@@ -217,7 +229,7 @@ class Person:
             "id": made.id,
             "kind": made.kind,
             "name": name,
-            "url": f"/made/{made.id}/{'index.html' if batch else name}",
+            "url": f"/made/{made.id}/{'index.html' if batch else quote(name)}",
             "thumb": None if batch else f"/made/{made.id}/thumb",
             "width": made.width,
             "height": made.height,
@@ -263,11 +275,15 @@ class Person:
             values = json.loads(self._list.read_bytes())
             photos = [Photo(**each) for each in values["photos"]]
             made = [Made(**each) for each in values["made"]]
-        except (OSError, ValueError, KeyError, TypeError):
+            names = [*(photo.id for photo in photos), *(each.file for each in made)]
+            if any(os.path.basename(name) != name for name in names):
+                return  # we write no such list
+            here = [p for p in photos if p.kind in get_args(As) and self.path(p).is_file()]
+            made = [each for each in made if re.fullmatch(r"m[0-9]{1,9}", each.id)]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return
-        here = [p for p in photos if p.kind in get_args(As) and self.path(p).is_file()]
         self.photos = {photo.id: photo for photo in here}
-        self.made = {each.id: each for each in made if re.fullmatch(r"m\d+", each.id)}
+        self.made = {each.id: each for each in made}
 
 
 class People:
@@ -303,11 +319,12 @@ def safe_name(name: str, suffix: str) -> str:
     name = unicodedata.normalize("NFC", name).replace("\\", "/").rpartition("/")[2]
     name = re.sub(r"[^\w.-]+", "_", name).strip("._-")
     stem, dot, ending = name.rpartition(".")
-    if not dot or not re.fullmatch(r"[A-Za-z0-9]{1,5}", ending):
+    if not dot or ending.lower() not in _ENDINGS:  # no program is to take it for a page, say
         stem, ending = name, suffix.lstrip(".")
     stem = stem.strip("._-") or "photo"
-    if stem.lower() in {*_NOTHING_WINDOWS_KEEPS, *MADE_UP}:
-        stem = f"{stem}_"
+    first, dot, rest = stem.partition(".")  # Windows looks no further
+    if first.lower() in {*_NOTHING_WINDOWS_KEEPS, *MADE_UP}:
+        stem = f"{first}_{dot}{rest}"
     while len(os.fsencode(stem)) > 100:
         stem = stem[:-1]
     return f"{stem}.{ending}"

@@ -28,11 +28,13 @@ MOST_PIXELS = 120_000_000
 """A picture's largest size: one of it takes 12 bytes a pixel to read."""
 PREVIEW = 1600
 """The longer side of what the page shows of a photo, px."""
+MOST_PRESET, MOST_LINES = 16_384, 400
+"""A preset's largest size: bytes and lines. To find the line at fault takes the square of it."""
 _FILMS = (".mp4", ".webm", ".gif", ".webp", ".mov", ".mkv")
 _PRESET_NAME = re.compile(r"[A-Za-z0-9][\w-]{0,60}", re.ASCII)
 
 # Decoding takes many times a file's size: one at a time.
-_decoding = threading.Lock()
+_decoding, _placing = threading.Lock(), threading.Lock()
 
 
 def take(
@@ -58,7 +60,7 @@ def take(
     if kind == "photo" and Path(name).suffix.lower() in _FILMS:
         film = _film(path)
         if film is not None:
-            return {"file": None, "restored": _of_film(film, name)}
+            return {"file": None, "restored": _of_film(film, person, name)}
     width, height = check_picture(path, name, MOST_PIXELS)
     with _decoding:
         try:
@@ -67,22 +69,19 @@ def take(
             message = error.message.replace(files.shown(path), files.shown(name))
             raise type(error)(message, error.advice) from error
         preview = _preview(photo)
-    notes = list(photo.notes)
-    free, same = person.free(kind, safe_name(name, ".png"), sha256)
-    if same is not None:
-        return {"file": same.to_dict()}
-    target = person.place(kind) / free
-    with files.replacing(target, overwrite=False) as place:
-        stream.seek(0)
-        while block := stream.read(1 << 20):
-            place.write(block)
-    restored = None
-    if kind == "photo":
-        restored, more = _restored(target, person, free)
-        notes += more
-    given = Photo(free, free, width, height, kind, sha256, restored, notes)
-    person.keep_preview(f"photo-{free}", preview)
-    person.give(given)
+    with _placing:  # two of one name at once would take the same free one
+        free, same = person.free(kind, safe_name(name, ".png"), sha256)
+        if same is not None:
+            return {"file": same.to_dict()}
+        # All that may fail comes before the file is in its place.
+        restored, notes = _restored(path, person, free) if kind == "photo" else (None, [])
+        given = Photo(free, free, width, height, kind, sha256, restored, [*photo.notes, *notes])
+        person.keep_preview(f"photo-{free}", preview)
+        with files.replacing(person.place(kind) / free, overwrite=False) as place:
+            stream.seek(0)
+            while block := stream.read(1 << 20):
+                place.write(block)
+        person.give(given)
     return {"file": given.to_dict()}
 
 
@@ -97,6 +96,8 @@ def take_preset(person: Person, data: bytes, name: str) -> dict[str, Any]:
         raise UsageError(f"'{files.shown(name[:80])}' is no name for a preset.", "Rename the file.")
     if stem in preset_files.names():
         raise UsageError(f"There is a preset '{stem}' already.", "Rename the file.")
+    if len(data) > MOST_PRESET or data.count(b"\n") > MOST_LINES:
+        raise UsageError(f"'{stem}.toml' is too long.", "A preset is a page of text.")
     path = person.presets / f"{stem}.toml"
     hidden = person.presets / ".checking" / path.name
     with files.replacing(hidden) as stream:
@@ -153,25 +154,23 @@ def _restored(path: Path, person: Person, name: str) -> tuple[dict[str, Any] | N
             return None, []
         if visual_recipe.is_visual(text):
             visual = visual_recipe.from_json(text, name)[0]
-            body: dict[str, Any] = {"target": visual.target, "canvas": visual.settings.canvas}
-            said = f"Settings of {name}: {visual.target}"
-            return _told("visual", body | {"seed": visual.seed}, {}, said, []), []
+            body = {
+                "target": visual.target,
+                "canvas": visual.settings.canvas,
+                "size": min(asks.LARGEST_UNIT, max(asks.SMALLEST_UNIT, *visual.size)),
+                "seed": visual.seed,
+            }
+            return _told("visual", body, {}, f"Settings of {name}: {visual.target}", []), []
         return _of_picture(from_json(text, name), person, name), []
     except DreamerError as error:
         return None, [f"its settings cannot be used: {error.message}"]
+    except RecursionError:
+        return None, ["its settings cannot be used: they are nested too deeply"]
 
 
 def _of_picture(recipe: Recipe, person: Person, name: str) -> dict[str, Any]:
     """Return the body that makes a picture again."""
-    origin = recipe.origin
-    missing = []
-    on: str | None = origin.start if origin.start != "photo" else None
-    if on is None:
-        photos = (p for p in person.photos.values() if p.sha256 == origin.sha256)
-        found = next(photos, None)
-        on = None if found is None else found.id
-        if found is None:
-            missing.append(origin.name)
+    on, missing = _origin(recipe, person)
     given = {photo.sha256: photo.name for photo in person.photos.values()}
     missing += [like.name for like in recipe.pictures if given.get(like.sha256) != like.name]
     body = {
@@ -184,14 +183,28 @@ def _of_picture(recipe: Recipe, person: Person, name: str) -> dict[str, Any]:
     return _told("dream", body, asks.shown(recipe.settings, recipe.network), said, missing)
 
 
+def _origin(recipe: Recipe, person: Person) -> tuple[str | None, list[str]]:
+    """Return the id of what a recipe dreams on, and its name if that is not here."""
+    origin = recipe.origin
+    if origin.start != "photo":
+        return origin.start, []
+    for photo in list(person.photos.values()):
+        if photo.sha256 == origin.sha256:
+            return photo.id, []
+    return None, [origin.name]
+
+
 def _film(path: Path) -> FilmRecipe | None:
     """Return the recipe of a film that dreamer made; None if it is something else."""
     from dreamer.film.reading import recipe_in
 
-    return recipe_in(path)
+    try:
+        return recipe_in(path)
+    except RecursionError:  # nested too deeply: none of ours
+        return None
 
 
-def _of_film(film: FilmRecipe, name: str) -> dict[str, Any]:
+def _of_film(film: FilmRecipe, person: Person, name: str) -> dict[str, Any]:
     """Return the body that makes a zoom again, as far as the page knows its settings.
 
     Raises:
@@ -209,8 +222,9 @@ def _of_film(film: FilmRecipe, name: str) -> dict[str, Any]:
     look: dict[str, Any] = {
         name: value for name, value in shown.items() if value != usual[name] and _plain(value)
     }
+    on, missing = _origin(first, person)
     body: dict[str, Any] = {
-        "photo": first.origin.start if first.origin.start != "photo" else None,
+        "photo": on,
         "look": {"preset": preset} | look,
         "seed": first.seed,
         "seconds": min(asks.LONGEST_FILM, round(film.seconds, 3)),
@@ -237,7 +251,6 @@ def _of_film(film: FilmRecipe, name: str) -> dict[str, Any]:
         body["journey"] = journey
         body["fade"] = max(stretch.fade for stretch in film.stretches[1:])
         body["seconds"] = None
-    missing = [] if first.origin.start != "photo" else [first.origin.name]
     return _told("zoom", body, shown, f"Settings of {name}: a zoom", missing)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ def batch(body: BatchBody, person: Person, engine: Engine) -> Run:
     def run(handle: Handle) -> None:
         from dreamer.render.batch.session import Session, Wanted
 
-        folder = files.free_name(person.folder / "batch")
+        folder = _begun(body, person) or files.free_name(person.folder / "batch")
         wanted = Wanted(
             folder=folder,
             inputs=photos,
@@ -68,12 +69,22 @@ def batch(body: BatchBody, person: Person, engine: Engine) -> Run:
             photo=None,
             notes=list(handle.job.notes),
             partial=any(result.status == "waiting" for result in results),
-            seconds=0.0,
+            seconds=round(time.monotonic() - handle.job.began, 2),
         )
         handle.job.made.append(entry.id)
         board.page(f"/made/{entry.id}/index.html")
 
     return run
+
+
+def _begun(body: BatchBody, person: Person) -> Path | None:
+    """Return the folder of the very same batch, if that was stopped: it goes on there."""
+    asked = body.model_dump(mode="json", by_alias=True)
+    for made in list(person.made.values()):
+        folder = person.file(made)
+        if made.kind == "batch" and made.partial and made.asked == asked and folder.is_dir():
+            return folder
+    return None
 
 
 class _Board:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from pathlib import Path
 
+from dreamer.errors import DreamerError
 from dreamer.media import files
 from dreamer.render.film_job import Progress
 from dreamer.studio import asks
@@ -24,7 +26,7 @@ def zoom(body: ZoomBody, person: Person, engine: Engine) -> Run:
     source = asks.photo_of(body.photo, person)
     asked = asks.look(body.look, person)
     journey = [
-        Stretch(_what(part.what, person), part.seconds, where=f"part {number} of the journey")
+        Stretch(_what(part.what, person), part.seconds, where=f"part {number} of the journey: ")
         for number, part in enumerate(body.journey, 1)
     ]
     size = None if body.size is None else zoom_plan.parse_size(_known_size(body.size))
@@ -92,10 +94,10 @@ def zoom(body: ZoomBody, person: Person, engine: Engine) -> Run:
             asked=body.model_dump(mode="json", by_alias=True),
             photo=body.photo,
             notes=list(handle.job.notes),
-            seconds=0.0,
+            seconds=round(time.monotonic() - handle.job.began, 2),
             recipe=film.recipe.hash,
+            thumb=_thumb(path),
         )
-        _thumb(person, entry.id, path)
         handle.job.made.append(entry.id)
 
     return run
@@ -117,7 +119,6 @@ def _what(what: str, person: Person) -> str:
 
 def _show(handle: Handle, keyframe: Path) -> None:
     """Show a keyframe that is whole."""
-    from dreamer.errors import DreamerError
     from dreamer.media import images
 
     with contextlib.suppress(DreamerError):
@@ -125,27 +126,23 @@ def _show(handle: Handle, keyframe: Path) -> None:
             handle.frame(jpeg(images.load(str(keyframe)).pixels, LIVE))
 
 
-def _thumb(person: Person, name: str, path: Path) -> None:
-    """Keep a small picture of a film: the frame in its middle."""
+def _thumb(path: Path) -> bytes | None:
+    """Return a small picture of a film: the frame in its middle."""
     from PIL import Image
 
-    from dreamer.errors import DreamerError
+    from dreamer.film.reading import recipe_in
     from dreamer.media import films
     from dreamer.studio.work.pictures import encoded
 
+    recipe = recipe_in(path)
+    if recipe is None:
+        return None
     with contextlib.suppress(DreamerError, OSError):
-        recipe = None
-        from dreamer.film.reading import recipe_in
-
-        recipe = recipe_in(path)
-        if recipe is None:
-            return
         middle = recipe.frames // 2
         for number, frame in enumerate(films.frames(path)):
             if number == middle:
-                picture = Image.frombytes("RGB", recipe.size, frame)
-                person.keep_preview(name, encoded(picture))
-                return
+                return encoded(Image.frombytes("RGB", recipe.size, frame))
+    return None
 
 
 def _command(body: ZoomBody, source: str, asked: asks.Asked, person: Person, output: Path) -> str:
