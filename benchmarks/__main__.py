@@ -24,6 +24,7 @@ PARTS = (
     "films",
     "video",
     "visualize",
+    "studio",
     "against",
 )
 RESULTS = Path(__file__).parent / "results"

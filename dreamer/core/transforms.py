@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -57,10 +57,44 @@ class Look:
         return self._inner(whole)
 
     def _inner(self, whole: Tensor) -> Tensor:
-        """Return the part of the padded canvas that is the canvas."""
-        top, left = self.margin
-        height, width = whole.shape[2] - 2 * top, whole.shape[3] - 2 * left
-        return whole[:, :, top : top + height, left : left + width]
+        return _inner(whole, self.margin)
+
+
+class Looks:
+    """One view of each of several canvases, in one batch; each as `Placement.look` shows it.
+
+    Args:
+        canvases: `(1, 3, H, W)` each.
+        placements: where each view is; all with the same canvas' size and margin.
+
+    Attributes:
+        pixels: what the network is shown, `(N, 3, h, w)`.
+        order: which canvas each of them is of.
+    """
+
+    def __init__(self, canvases: Sequence[Tensor], placements: Sequence[Placement]) -> None:
+        self._margin = placements[0].margin
+        turned = [index for index, place in enumerate(placements) if place.angle is not None]
+        straight = [index for index, place in enumerate(placements) if place.angle is None]
+        self.order = turned + straight
+        self._padded, shown = list[Tensor](), list[Tensor]()
+        if turned:
+            padded = _padded(torch.cat([canvases[k].detach() for k in turned]), self._margin)
+            padded.requires_grad_()
+            matrices = torch.cat([placements[k].matrix(padded) for k in turned])
+            self._padded.append(padded)
+            shown.append(_sampled(padded, matrices, placements[0].size)(padded))
+        for look in (placements[k].look(canvases[k]) for k in straight):
+            self._padded.append(look.padded)
+            shown.append(look.pixels)
+        self.pixels = torch.cat(shown)
+
+    def gradients(self, score: Tensor) -> list[Tensor]:
+        """Return the gradient `(1, 3, H, W)` of each canvas, of a score of `pixels`."""
+        wholes = torch.autograd.grad(score, self._padded)
+        rows = [row for whole in wholes for row in whole.chunk(len(whole))]
+        found = dict(zip(self.order, rows, strict=True))
+        return [_inner(found[index], self._margin) for index in range(len(rows))]
 
 
 @dataclass(frozen=True)
@@ -190,6 +224,10 @@ class Placement:
 
     def _turned(self, padded: Tensor) -> Window:
         """Return what samples the window around the shifted centre, turned and scaled."""
+        return _sampled(padded, self.matrix(padded), self.size)
+
+    def matrix(self, padded: Tensor) -> Tensor:
+        """Return where a turned view is in its padded canvas, `(1, 2, 3)`: see `F.affine_grid`."""
         assert self.angle is not None
         cos, sin, offset = self._turn(self.angle)
         (height, width), (tall, wide) = self._sides, self.size
@@ -201,14 +239,7 @@ class Placement:
             dtype=padded.dtype,
             device=padded.device,
         )
-        grid = F.affine_grid(matrix[None], [1, 3, tall, wide], align_corners=False)
-
-        def window(padded: Tensor) -> Tensor:
-            return F.grid_sample(
-                padded, grid, mode="bilinear", padding_mode="reflection", align_corners=False
-            )
-
-        return window
+        return matrix[None]
 
     def _glimpse(self, box: Box, grid: Tensor | None) -> Glimpse:
         rows = _mirrored(box[0] - self.margin[0], box[2] - self.margin[0], self.canvas[0])
@@ -321,6 +352,25 @@ def _folded(places: Tensor, length: int) -> Tensor:
     """Fold places on a side back at its ends, as `grid_sample` does: half a pixel beyond them."""
     folded = (places + 0.5).remainder(2 * length)
     return torch.where(folded > length, 2 * length - folded, folded).sub_(0.5).clamp_(0, length - 1)
+
+
+def _sampled(like: Tensor, matrices: Tensor, size: tuple[int, int]) -> Window:
+    """Return what samples views of `size`, turned and scaled, of padded canvases like that."""
+    grid = F.affine_grid(matrices, [len(like), 3, *size], align_corners=False)
+
+    def window(padded: Tensor) -> Tensor:
+        return F.grid_sample(
+            padded, grid, mode="bilinear", padding_mode="reflection", align_corners=False
+        )
+
+    return window
+
+
+def _inner(whole: Tensor, margin: tuple[int, int]) -> Tensor:
+    """Return the part of a padded canvas that is the canvas."""
+    top, left = margin
+    height, width = whole.shape[2] - 2 * top, whole.shape[3] - 2 * left
+    return whole[:, :, top : top + height, left : left + width]
 
 
 def _padded(picture: Tensor, margin: tuple[int, int]) -> Tensor:

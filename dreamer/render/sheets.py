@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -12,9 +13,9 @@ from PIL import Image, ImageDraw, ImageFont
 from dreamer import presets
 from dreamer.errors import DreamerError, Interrupted, UsageError
 from dreamer.media import files, formats, images
-from dreamer.networks.network import Network
 from dreamer.render import job as jobs
-from dreamer.render import still
+from dreamer.render import still, strip
+from dreamer.render.strip import Draft
 
 GAP = 8
 LABEL = 26
@@ -60,50 +61,53 @@ def presets_sheet(
         seed: the same for all.
         names: of presets; None takes all.
         offline: never fetch weights.
-        on_tile: called before each tile with the preset's name, its index and how many there are.
+        on_tile: called after each tile with the preset's name, how many there were before, and of
+            how many.
         stop: asked after every step; the sheet is then finished with the tiles that are whole.
 
     Raises:
         UsageError: no preset can be used.
+        Interrupted: it was stopped before any tile was whole.
         DreamerError: what is wrong with anything but a preset.
     """
-    names = presets.names() if names is None else list(names)
-    stop = stop or (lambda: False)
-    loaded: Network | None = None
-    tiles: list[tuple[str, Image.Image]] = []
-    failed: dict[str, UsageError] = {}
-    for index, name in enumerate(names):
-        if stop():
-            break
+    names = tuple(presets.names() if names is None else names)
+    request = jobs.Request(
+        photo=photo, network=network, size=size, seed=seed, offline=offline, to_file=False
+    )
+    job = _first(request, names)
+    count = itertools.count()
+
+    def told(draft: Draft) -> None:
         if on_tile is not None:
-            on_tile(name, index, len(names))
-        try:
-            job = jobs.prepare(
-                jobs.Request(
-                    photo=photo,
-                    preset=name,
-                    network=loaded or network,
-                    size=size,
-                    seed=seed,
-                    offline=offline,
-                    to_file=False,
-                )
-            )
-        except UsageError as error:
-            failed[name] = error
-            continue
-        loaded = loaded or job.load_network()
-        if not tiles:
-            start = still.start(job.recipe, job.photo)
-            tiles.append((start.name, images.to_image(start.pixels, start.alpha)))
-        made = still.dream(job.recipe, job.photo, loaded, stop=stop)
-        if made.recipe.partial:
-            break
-        tiles.append((name, made.image))
-    if not tiles:
+            on_tile(draft.preset, next(count), len(names))
+
+    made = strip.make(
+        job.photo or job.recipe.origin.start,
+        network=job.load_network(),
+        names=names,
+        size=size,
+        seed=seed,
+        on_draft=told,
+        stop=stop,
+    )
+    if not made.drafts:
         stopped: DreamerError = Interrupted("Interrupted.", "Nothing was written.")
-        raise next(iter(failed.values()), stopped)
-    return Sheet(grid(tiles), failed, partial=len(tiles) + len(failed) < len(names) + 1)
+        raise stopped if made.partial else next(iter(made.failed.values()))
+    start = still.start(job.recipe, job.photo)
+    tiles = [(start.name, images.to_image(start.pixels, start.alpha))]
+    tiles += [(draft.preset, draft.image) for draft in made.drafts]
+    return Sheet(grid(tiles), made.failed, made.partial)
+
+
+def _first(request: jobs.Request, names: Sequence[str]) -> jobs.Job:
+    """Prepare a dream with the first preset that can be used."""
+    failed = UsageError("There is nothing to put on the sheet.", "Name at least one preset.")
+    for name in reversed(names):  # so that the first one's error is the one that is raised
+        try:
+            return jobs.prepare(replace(request, preset=name))
+        except UsageError as error:
+            failed = error
+    raise failed
 
 
 def grid(tiles: Sequence[tuple[str, Image.Image]], columns: int | None = None) -> Image.Image:

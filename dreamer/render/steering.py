@@ -146,13 +146,29 @@ def dream(aimed: Aim, network: Network, loop: Ascent, seed: int) -> Iterator[Ste
     return _begun(ascent.dream, aimed, network, loop, seed)
 
 
-def asking(aimed: Aim, network: Network, loop: Ascent, seed: int) -> Iterator[Question | Step]:
-    """Do as `dream`, but ask for the gradients: see `dreamer.core.ascent.asking`."""
-    return _begun(ascent.asking, aimed, network, loop, seed)
+def asking(
+    aimed: Aim, network: Network, loop: Ascent, seed: int, others: Sequence[str] = ()
+) -> Iterator[Question | Step]:
+    """Do as `dream`, but ask for the gradients: see `dreamer.core.ascent.asking`.
+
+    Args:
+        aimed: from `aim`.
+        network: loaded.
+        loop: the numbers, for the whole picture.
+        seed: see `dreamer.core.ascent.generator`.
+        others: the layers that all dreams look at which share the network, in order of depth: then
+            there are few cuts of it.
+    """
+    return _begun(ascent.asking, aimed, network, loop, seed, others)
 
 
 def _begun(
-    begin: Callable[..., Iterator[_Said]], aimed: Aim, network: Network, loop: Ascent, seed: int
+    begin: Callable[..., Iterator[_Said]],
+    aimed: Aim,
+    network: Network,
+    loop: Ascent,
+    seed: int,
+    others: Sequence[str] = (),
 ) -> Iterator[_Said]:
     box, base, goals, photos = aimed.box, aimed.base, aimed.goals, aimed.photos
     goals = tuple(g for g in goals if g.where is None or bool((g.where > 0).any()))
@@ -167,7 +183,7 @@ def _begun(
         )
         photos = {name: _cut(photo, box) for name, photo in photos.items()}
     layers = dict.fromkeys(layer for goal in goals for layer in goal.objective.layers)
-    features = accelerating.features(network, list(layers), aimed.precision)
+    features = accelerating.features(network, _cut_with(layers, others), aimed.precision)
     found = begin(
         base,
         features,
@@ -187,6 +203,12 @@ def _begun(
         picture = functools.partial(_finished, aimed, said.picture)
         notes = tuple(features.notes) if isinstance(features, Accelerated) else ()
         yield replace(said, work=work, picture=picture, notes=notes)
+
+
+def _cut_with(layers: Iterable[str], others: Sequence[str]) -> list[str]:
+    """Return layers with those of the others that are no deeper."""
+    last = max((others.index(layer) for layer in layers if layer in others), default=-1)
+    return list(dict.fromkeys((*layers, *others[: last + 1])))
 
 
 def unmoved(aimed: Aim) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -223,9 +223,11 @@ def steps(
             heap.trim()
 
 
-def asking(recipe: Recipe, aimed: Aim, network: Network) -> Iterator[Question | Step]:
-    """Do as `steps`, but ask for the gradients: see `dreamer.core.ascent.asking`."""
-    for said in steering.asking(aimed, network, plan(recipe), recipe.seed):
+def asking(
+    recipe: Recipe, aimed: Aim, network: Network, others: Sequence[str] = ()
+) -> Iterator[Question | Step]:
+    """Do as `steps`, but ask for the gradients: see `steering.asking`."""
+    for said in steering.asking(aimed, network, plan(recipe), recipe.seed, others):
         if isinstance(said, Step):
             _check(recipe, said)
         yield said

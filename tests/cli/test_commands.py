@@ -337,7 +337,7 @@ def test_ctrl_c_keeps_the_tiles_so_far(run, photo, monkeypatch):
 
     def ask(self):
         asked.append(1)
-        return len(asked) > 30
+        return len(asked) > 180
 
     monkeypatch.setattr(console.StopOnInterrupt, "__call__", ask)
     code, out, err = run("presets", "sheet", photo, "--size", 64)
