@@ -170,7 +170,7 @@ def test_a_second_person_waits_in_line_and_sees_only_their_own(browser, studio):
         first.get_by_role("button", name="Dream", exact=True).click()
         growing(first)
         second.get_by_role("button", name="Dream", exact=True).click()
-        second.get_by_text(re.compile("1 ahead of you")).first.wait_for()
+        second.locator(".going-text").get_by_text("1 ahead of you").wait_for()
         screenshot(second, "dream-waiting")
         first.get_by_role("button", name="Stop and keep").click()
         dreamed(first)
