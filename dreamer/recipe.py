@@ -334,7 +334,7 @@ def check_version(text: str, source: str, newest: int) -> None:
     """
     try:
         version = json.loads(text).get("schema")
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return
     if isinstance(version, int) and version > newest:
         raise UsageError(

@@ -238,12 +238,13 @@ def free_name(path: str | os.PathLike[str]) -> Path:
 def fitting_name(stem: str, ending: str) -> str:
     """Return `stem + ending`, the stem cut at a character so that it is a legal length.
 
-    A photo may have a name of 255 bytes already; `-eyes.png` after it would be refused.
+    A photo may have a name of 255 bytes already; `-eyes.png` after it would be refused. Where that
+    is not enough, what is before the ending's own suffix is cut as well.
     """
-    room = NAME_BYTES - len(os.fsencode(ending))
-    while len(os.fsencode(stem)) > room:
-        stem = stem[:-1]
-    return stem + ending
+    before, dot, suffix = ending.rpartition(".")
+    while len(os.fsencode(f"{stem}{before}{dot}{suffix}")) > NAME_BYTES and (stem or before):
+        stem, before = (stem[:-1], before) if stem else (stem, before[:-1])
+    return f"{stem}{before}{dot}{suffix}"
 
 
 @contextlib.contextmanager

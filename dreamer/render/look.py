@@ -267,9 +267,7 @@ def _places(recipe: str, here: bool) -> tuple[Path, ...]:
     return (Path(), Path(recipe).parent) if here else (Path(recipe).parent,)
 
 
-def pictures_again(
-    wanted: Iterable[Like], recipe: str, *, here: bool = True
-) -> dict[str, Like]:
+def pictures_again(wanted: Iterable[Like], recipe: str, *, here: bool = True) -> dict[str, Like]:
     """Find the pictures that a recipe needs beside its photo, see `beside`; by their names.
 
     Args:

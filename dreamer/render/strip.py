@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from dreamer.errors import InputError, UsageError, unknown
 from dreamer.media import files, images
 from dreamer.media.images import Photo
 from dreamer.networks.network import Network
+from dreamer.networks.rows import Row
 from dreamer.recipe import Recipe
 from dreamer.render import devices, steering, still
 from dreamer.render import job as jobs
@@ -69,6 +71,7 @@ def make(
     seed: int = 0,
     threads: int | None = None,
     quality: str | None = None,
+    check: Callable[[Recipe], None] | None = None,
     on_draft: Callable[[Draft], None] | None = None,
     on_step: Callable[[float], None] | None = None,
     stop: Stop | None = None,
@@ -84,6 +87,7 @@ def make(
         seed: the same for all.
         threads: to compute with; None takes all.
         quality: one of `settings.QUALITIES`; None is as each preset has it.
+        check: raises a `UsageError` for a recipe that is not wanted; its preset then failed.
         on_draft: called with each draft as soon as it is finished, whatever its place.
         on_step: called after every step of any draft with the share that is done, 0..1. Other
             dreams may be made in it, with other threads as well.
@@ -113,11 +117,22 @@ def make(
             threads=threads,
             to_file=False,
         )
-        making = _Making(request, network, names, on_draft or _ignore)
+        making = _Making(request, network, names, check or _ignore, on_draft or _ignore)
         making.run(on_step or _ignore, stop or (lambda: False))
     drafts = tuple(making.drafts[name] for name in names if name in making.drafts)
     partial = len(drafts) + len(making.failed) < len(names)
     return Strip(drafts, making.failed, partial)
+
+
+def side(own: tuple[int, int], row: Row) -> int:
+    """Return the longer side of drafts of a photo, px: small, but not too small for the network.
+
+    Args:
+        own: the photo's width and height, px.
+        row: the network's.
+    """
+    longer, shorter = max(own), min(own)
+    return max(min(SIZE, longer), math.ceil(row.minimum * longer / shorter))
 
 
 @dataclass(frozen=True)
@@ -151,6 +166,7 @@ class _Making:
         request: what is asked for, but for the preset.
         network: loaded.
         names: of the presets.
+        check: see `make`.
         on_draft: see `make`.
     """
 
@@ -159,11 +175,13 @@ class _Making:
         request: jobs.Request,
         network: Network,
         names: Sequence[str],
+        check: Callable[[Recipe], None],
         on_draft: Callable[[Draft], None],
     ) -> None:
         self.request = request
         self.network = network
         self.names = names
+        self.check = check
         self.on_draft = on_draft
         self.drafts: dict[str, Draft] = {}
         self.failed: dict[str, UsageError] = {}
@@ -201,6 +219,7 @@ class _Making:
         for name in self.names:
             try:
                 job = jobs.prepare(replace(self.request, preset=name))
+                self.check(job.recipe)
                 if base is None or pixels is None:  # the same for all
                     base = still.start(job.recipe, job.photo)
                     pixels = devices.sent(base.pixels[None], self.network.device)

@@ -9,6 +9,7 @@ import json
 import mimetypes
 import os
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from importlib import resources
@@ -23,7 +24,14 @@ from starlette.routing import Route
 
 import dreamer
 from dreamer import colour_text, mask_text, presets
-from dreamer.errors import DeviceError, DreamerError, InputError, OutputError, UsageError
+from dreamer.errors import (
+    DeviceError,
+    DreamerError,
+    InputError,
+    NetworkError,
+    OutputError,
+    UsageError,
+)
 from dreamer.media import files
 from dreamer.networks import imagenet, rows
 from dreamer.settings import setting
@@ -36,8 +44,10 @@ from dreamer.studio.work.engine import Engine
 
 MOST_BODY = 256 * 1024
 """Bytes of what the page asks for."""
-MOST_TABS = 16
-"""Pages of one person that are told of what happens."""
+MOST_TABS, MOST_NEWS = 16, 400
+"""Pages of one person that are told of what happens, and messages that one has not read yet."""
+MOST_TAKEN, SLOW = 6, 60.0
+"""Files that one person gives at once, and seconds without a byte after which one is given up."""
 QUIET = 25.0
 """Seconds after which a connection without news is shown to be alive."""
 ACCEPT = ".jpg,.jpeg,.png,.webp,.avif,.tif,.tiff,.gif,.bmp,.heic,.heif,.mp4,.webm,.toml"
@@ -46,6 +56,7 @@ _Body = TypeVar("_Body", bound=Any)
 _STATUS: dict[type[DreamerError], int] = {
     UsageError: 400,
     InputError: 422,
+    NetworkError: 422,
     OutputError: 507,
     DeviceError: 507,
 }
@@ -73,7 +84,7 @@ class Studio:
         self._tabs: dict[str, set[asyncio.Queue[str]]] = {}
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._taking = asyncio.Semaphore(2)
+        self._taking: Counter[str] = Counter()
 
     @contextlib.asynccontextmanager
     async def running(self, _: Starlette) -> AsyncIterator[None]:
@@ -100,7 +111,7 @@ class Studio:
         """End all connections: the server closes."""
         for tabs in self._tabs.values():
             for tab in tabs:
-                tab.put_nowait("")
+                _ended(tab)
 
     def routes(self) -> list[Route]:
         """Return what is answered."""
@@ -146,18 +157,17 @@ class Studio:
     async def events(self, request: Request) -> Response:
         """Answer with news, until the page is left."""
         person = self._person(request)
-        tab: asyncio.Queue[str] = asyncio.Queue()
         with self._lock:
             tabs = self._tabs.setdefault(person.key, set())
             if len(tabs) >= MOST_TABS:
                 return refusal(429, "There are too many pages open.", "Close some of them.")
-            tabs.add(tab)
-        state = person.state() | {
-            "jobs": [self.queue.shown(job) for job in self.queue.of(person.key)]
-        }
 
         async def news() -> AsyncIterator[str]:
+            tab: asyncio.Queue[str] = asyncio.Queue(MOST_NEWS)
+            with self._lock:
+                tabs.add(tab)
             try:
+                state = await run_in_threadpool(self._state, person)
                 yield f"retry: 1500\nevent: state\ndata: {json.dumps(state)}\n\n"
                 while True:
                     try:
@@ -173,6 +183,10 @@ class Studio:
 
         return StreamingResponse(news(), media_type="text/event-stream")
 
+    def _state(self, person: Person) -> dict[str, Any]:
+        jobs = [self.queue.shown(job) for job in self.queue.of(person.key)]
+        return person.state() | {"jobs": jobs}
+
     async def give(self, request: Request) -> Response:
         """Take a file."""
         person = self._person(request)
@@ -184,8 +198,13 @@ class Studio:
         length = request.headers.get("content-length", "0")
         if length.isascii() and length.isdigit() and int(length[:20]) > most:
             raise _too_large(name, most)
-        async with self._taking:
+        if self._taking[person.key] >= MOST_TAKEN:
+            return refusal(429, "There are many files on their way already.", "Wait for them.")
+        self._taking[person.key] += 1
+        try:
             taken = await self._taken(request, person, name, kind, most)
+        finally:
+            self._taking[person.key] -= 1
         return JSONResponse(taken, status_code=201)
 
     async def _taken(
@@ -194,7 +213,8 @@ class Studio:
         await run_in_threadpool(os.makedirs, person.folder, exist_ok=True)
         digest, size = hashlib.sha256(), 0
         with files.writing(person.folder), files.temporary(str(person.folder / "given")) as stream:
-            async for block in request.stream():
+            blocks = aiter(request.stream())
+            while (block := await _next(blocks, name)) is not None:
                 size += len(block)
                 if size > most:
                     raise _too_large(name, most)
@@ -328,7 +348,11 @@ class Studio:
         parts = request.path_params["path"].split("/")
         wanted = whole.joinpath(*parts)
         hidden = any(part in ("", "..") or part.startswith(".") for part in parts)
-        inside = not hidden and wanted.resolve().is_relative_to(whole.resolve())
+        try:
+            inside = not hidden and wanted.resolve().is_relative_to(whole.resolve())
+            inside = inside and wanted.is_file()
+        except (OSError, ValueError):  # no file is called so
+            inside = False
         if not inside or "\\" in request.path_params["path"]:
             return _missing()
         if wanted.suffix == ".html":
@@ -344,7 +368,10 @@ class Studio:
 
     def _pass_on(self, key: str, message: str) -> None:
         for tab in self._tabs.get(key, ()):
-            tab.put_nowait(message)
+            if tab.full():  # nobody reads: it is closed, and gets the whole state when it is back
+                _ended(tab)
+            else:
+                tab.put_nowait(message)
 
     def _warm(self) -> None:
         """Load the network before it is needed, so that the first dream begins at once."""
@@ -357,9 +384,22 @@ def build(studio: Studio, keys: Keys, port: int) -> App:
     app = Starlette(
         routes=studio.routes(),
         lifespan=studio.running,
-        exception_handlers={DreamerError: _said, ClientDisconnect: _gone, 404: _not_found},
+        exception_handlers={
+            DreamerError: _said,
+            ClientDisconnect: _gone,
+            404: _not_found,
+            405: _not_so,
+            Exception: _bug,
+        },
     )
     return Guard(app, keys, port)
+
+
+def _ended(tab: asyncio.Queue[str]) -> None:
+    """Let a tab's connection end, whatever it has not read."""
+    while not tab.empty():
+        tab.get_nowait()
+    tab.put_nowait("")
 
 
 async def _said(_: Request, error: Exception) -> Response:
@@ -374,6 +414,34 @@ async def _gone(_: Request, __: Exception) -> Response:
 
 async def _not_found(_: Request, __: Exception) -> Response:
     return _missing()
+
+
+async def _not_so(_: Request, __: Exception) -> Response:
+    return refusal(405, "That cannot be asked so.", "Load the page again.")
+
+
+async def _bug(_: Request, __: Exception) -> Response:
+    return refusal(
+        500,
+        "Something went wrong inside the studio.",
+        "Please report it with what the terminal says.",
+    )
+
+
+async def _next(blocks: AsyncIterator[bytes], name: str) -> bytes | None:
+    """Return the next block of a file; None at its end.
+
+    Raises:
+        InputError: nothing comes any more.
+    """
+    try:
+        return await asyncio.wait_for(anext(blocks), SLOW)
+    except StopAsyncIteration:
+        return None
+    except TimeoutError as error:
+        raise InputError(
+            f"'{files.shown(name[:80])}' did not come to its end.", "Give it again."
+        ) from error
 
 
 async def _json(request: Request) -> object:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from dreamer import preset_files, presets, recipe, targets
 from dreamer.errors import UsageError, unknown
@@ -31,7 +31,12 @@ LARGEST = 8192
 """The longer side of a dream, px; larger ones are for the command line."""
 MOST_WORK = 4_000_000_000
 """Pixels x steps of one dream: about ten minutes on two processors."""
-LONGEST_FILM = 600.0
+MOST_DRAFT_WORK = 20_000_000
+MOST_FILM_WORK, MOST_FILM_PIXELS = 40_000_000_000, 80_000_000_000
+MOST_BATCH_WORK = 200_000_000_000
+"""Pixels x steps of a draft, a film and a batch, and the pixels of all frames of a film."""
+LONGEST_FILM, LARGEST_FILM = 600.0, 3840
+"""Seconds, and the longer side, px."""
 MOST_PHOTOS = 500
 MOST_UNITS = 48
 SMALLEST_UNIT, LARGEST_UNIT = 64, 1024
@@ -131,6 +136,12 @@ class ZoomBody(_Body):
     format: Literal["mp4", "webm", "gif", "webp"] = "mp4"
     journey: Annotated[list[StretchBody], Field(max_length=24)] = []
     fade: float | None = Field(default=None, ge=0, le=LONGEST_FILM)
+
+    @model_validator(mode="after")
+    def _ends(self) -> ZoomBody:
+        if sum(part.seconds for part in self.journey) > LONGEST_FILM:
+            raise ValueError(f"a journey can be {LONGEST_FILM:g} seconds long")
+        return self
 
 
 class BatchBody(_Body):

@@ -335,7 +335,8 @@ class Queue:
             return 0
         with self._news:
             running = sum(
-                each.status in _ACTIVE and not each.gives_way for each in self._jobs.values()
+                each.status in _ACTIVE and (job.gives_way or not each.gives_way)
+                for each in self._jobs.values()
             )
             line = self._line()
         return running + (line.index(job) if job in line else 0)

@@ -251,6 +251,10 @@ def _of_film(film: FilmRecipe, person: Person, name: str) -> dict[str, Any]:
         body["journey"] = journey
         body["fade"] = max(stretch.fade for stretch in film.stretches[1:])
         body["seconds"] = None
+    given = {like.name for stretch in film.stretches for like in stretch.recipe.pictures}
+    strangers = {stretch.recipe.preset for stretch in film.stretches} - {*known}
+    # The page has no place for these in what it is to make again.
+    missing += [*sorted(given), *(f"the preset {each}" for each in sorted(strangers))]
     return _told("zoom", body, shown, f"Settings of {name}: a zoom", missing)
 
 

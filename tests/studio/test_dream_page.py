@@ -162,7 +162,7 @@ def test_a_dream_goes_on_while_the_page_is_loaded_again_or_closed(browser, studi
 
 def test_a_second_person_waits_in_line_and_sees_only_their_own(browser, studio):
     with visiting(browser, studio.url) as first, visiting(browser, studio.url) as second:
-        for page, name in ((first, "mine.png"), (second, "yours.png")):
+        for page, name in ((first, "apple.png"), (second, "blueberry.png")):
             choose(page, given(name, photo(seed=len(name))))
             strip_filled(page)
         smaller(first, 2048)
@@ -175,8 +175,8 @@ def test_a_second_person_waits_in_line_and_sees_only_their_own(browser, studio):
         first.get_by_role("button", name="Stop and keep").click()
         dreamed(first)
         dreamed(second)
-        assert first.get_by_text("yours").count() == 0
-        assert second.get_by_text("mine").count() == 0
+        assert first.get_by_text("blueberry").count() == 0
+        assert second.get_by_text("apple").count() == 0
         url = first.get_by_role("link", name="Download").get_attribute("href")
         assert first.request.get(f"{studio.url.rstrip('/')}{url}").ok
         # The same address, by somebody else, is something of their own or nothing.

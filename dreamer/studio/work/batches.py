@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dreamer.errors import UsageError
 from dreamer.media import files
+from dreamer.render.batch.plan import Todo, Verdict
 from dreamer.studio import asks
 from dreamer.studio.asks import BatchBody
 from dreamer.studio.jobs import Handle, Run
 from dreamer.studio.people import Person
 from dreamer.studio.work.engine import Engine
+from dreamer.studio.work.pictures import check_work
 
 if TYPE_CHECKING:
     from dreamer.render.batch.films import At
@@ -42,6 +46,7 @@ def batch(body: BatchBody, person: Person, engine: Engine) -> Run:
             planned = session.plan(session.find())
             session.open()
             verdicts = session.judge(planned)
+            _check_work(verdicts)
             board = _Board(handle, [verdict.item for verdict in verdicts])
             results = session.run(verdicts, on_event=board, stop=handle.stop)
             board.results(results)
@@ -75,6 +80,18 @@ def batch(body: BatchBody, person: Person, engine: Engine) -> Run:
         board.page(f"/made/{entry.id}/index.html")
 
     return run
+
+
+def _check_work(verdicts: Sequence[Verdict]) -> None:
+    """Refuse a batch that would keep all others waiting for days: `UsageError`."""
+    recipes = [each.recipe for each in verdicts if isinstance(each, Todo)]
+    for recipe in recipes:
+        check_work(recipe)
+    if sum(recipe.work for recipe in recipes) > asks.MOST_BATCH_WORK:
+        raise UsageError(
+            f"A batch of {len(recipes)} such pictures is too long here.",
+            "Give fewer photos or presets or a smaller size, or use the command line.",
+        )
 
 
 def _begun(body: BatchBody, person: Person) -> Path | None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import time
 from pathlib import Path
+from typing import Literal
 
-from dreamer.errors import DreamerError
+from dreamer import preset_files
+from dreamer.errors import DreamerError, UsageError
 from dreamer.media import files
-from dreamer.render.film_job import Progress
+from dreamer.render.film_job import Delivery, Film, Progress
+from dreamer.render.journeys import Stretch
 from dreamer.studio import asks
-from dreamer.studio.asks import ZoomBody
+from dreamer.studio.asks import StretchBody, ZoomBody
 from dreamer.studio.jobs import LIVE, Handle, Run, jpeg
 from dreamer.studio.people import MADE_UP, Person, from_here
 from dreamer.studio.work.engine import Engine
@@ -20,16 +23,13 @@ from dreamer.studio.work.pictures import check_work
 def zoom(body: ZoomBody, person: Person, engine: Engine) -> Run:
     """Make a zoom film, or a preview of one."""
     from dreamer.render import zoom_plan
-    from dreamer.render.film_job import Delivery
-    from dreamer.render.journeys import Stretch
 
     source = asks.photo_of(body.photo, person)
     asked = asks.look(body.look, person)
-    journey = [
-        Stretch(_what(part.what, person), part.seconds, where=f"part {number} of the journey: ")
-        for number, part in enumerate(body.journey, 1)
-    ]
+    journey = [_stretch(part, number, person) for number, part in enumerate(body.journey, 1)]
     size = None if body.size is None else zoom_plan.parse_size(_known_size(body.size))
+    if size is not None and max(size) > asks.LARGEST_FILM:
+        raise UsageError(f"A film of {body.size} is too large here.", "Choose a smaller one.")
 
     def wanted(output: Path) -> zoom_plan.Wanted:
         return zoom_plan.Wanted(
@@ -61,8 +61,7 @@ def zoom(body: ZoomBody, person: Person, engine: Engine) -> Run:
         film = zoom_plan.prepare(whole)
         if body.preview:
             film = zoom_plan.prepare(zoom_plan.preview(whole, film.recipe.size))
-        for picture in film.recipe.pictures():
-            check_work(picture)
+        _check_work(film)
         handle.note(*film.notes)
         works = film.works()
         before = -1
@@ -107,14 +106,33 @@ def _known_size(size: str) -> str:
     return {"480p": "854x480"}.get(size, size)
 
 
-def _what(what: str, person: Person) -> str:
-    """Return a part of a journey: a preset of this person's, one of all, or a target."""
-    from dreamer import preset_files
+def _stretch(part: StretchBody, number: int, person: Person) -> Stretch:
+    """Return a part of a journey."""
+    what, kind = _what(part.what, person)
+    return Stretch(what, part.seconds, kind=kind, where=f"part {number} of the journey: ")
 
+
+def _what(what: str, person: Person) -> tuple[str, Literal["preset", "target"]]:
+    """Return a preset of this person's or one of all, or a target, and which of them it is."""
     own = {found.name: from_here(found.path) for found in person.own_presets()}
     if what in own:
-        return own[what]
-    return what if what in preset_files.names() else asks.plain_target(what)
+        return own[what], "preset"
+    if what in preset_files.names():
+        return what, "preset"
+    return asks.plain_target(what), "target"
+
+
+def _check_work(film: Film) -> None:
+    """Refuse a film that would keep all others waiting: `UsageError`."""
+    recipe = film.recipe
+    for picture in recipe.pictures():
+        check_work(picture)
+    pixels = recipe.size[0] * recipe.size[1] * recipe.frames
+    if sum(film.works()) > asks.MOST_FILM_WORK or pixels > asks.MOST_FILM_PIXELS:
+        raise UsageError(
+            "This film is too long here, or too large, or too fast.",
+            "Make it shorter or smaller, or use the command line.",
+        )
 
 
 def _show(handle: Handle, keyframe: Path) -> None:
@@ -151,23 +169,25 @@ def _command(body: ZoomBody, source: str, asked: asks.Asked, person: Person, out
     if body.seed:
         arguments += ["--seed", str(body.seed)]
     if body.journey:
-        parts = (f"{_what(part.what, person)} {part.seconds:g}s" for part in body.journey)
+        parts = (
+            f"{_what(part.what, person)[0]} {asks.number(part.seconds)}s" for part in body.journey
+        )
         arguments += ["--journey", ", ".join(parts)]
         if body.fade is not None and len(body.journey) > 1:
-            arguments += ["--fade", f"{body.fade:g}"]
+            arguments += ["--fade", asks.number(body.fade)]
     elif body.seconds is not None:
-        arguments += ["--seconds", f"{body.seconds:g}"]
+        arguments += ["--seconds", asks.number(body.seconds)]
     for flag, value, usual in (
         ("--fps", body.fps, 30.0),
         ("--speed", body.speed, 2.0),
         ("--rotate", body.rotate, 0.0),
     ):
         if value != usual:
-            arguments += [flag, f"{value:g}"]
+            arguments += [flag, asks.number(value)]
     if body.size is not None:
         arguments += ["--size", _known_size(body.size)]
     if body.center != (0.5, 0.5):
-        arguments += ["--center", f"{body.center[0]:g},{body.center[1]:g}"]
+        arguments += ["--center", ",".join(map(asks.number, body.center))]
     if body.direction == "out":
         arguments += ["--direction", "out"]
     arguments += ["--ease"] * body.ease + ["--loop"] * body.loop

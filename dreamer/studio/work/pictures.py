@@ -13,7 +13,7 @@ from dreamer.recipe import Recipe
 from dreamer.studio import asks
 from dreamer.studio.asks import DreamBody, StripBody, SuggestBody
 from dreamer.studio.jobs import Handle, Run
-from dreamer.studio.people import MADE_UP, Made, Person, from_here
+from dreamer.studio.people import MADE_UP, Made, Person, from_here, safe_name
 from dreamer.studio.work.engine import Engine
 
 if TYPE_CHECKING:
@@ -34,9 +34,8 @@ def strip(body: StripBody, person: Person, engine: Engine) -> Run:
     def run(handle: Handle) -> None:
         from dreamer.render import strip as strips
 
-        own = [from_here(found.path) for found in person.own_presets()]
         names = {name: name for name in preset_files.names()}
-        names |= {path: Path(path).stem for path in own}
+        names |= {from_here(found.path): found.name for found in person.own_presets()}
         drafts: list[dict[str, Any]] = []
 
         def on_draft(draft: Draft) -> None:
@@ -48,11 +47,15 @@ def strip(body: StripBody, person: Person, engine: Engine) -> Run:
             handle.tell(share, f"{len(drafts)} of {len(names)} presets")
             handle.give_way()
 
+        photo = engine.photo(source)
+        own = MADE_UP[photo] if isinstance(photo, str) else photo.size
         made = strips.make(
-            engine.photo(source),
+            photo,
             network=engine.network,
+            size=strips.side(own, engine.network.row),
             names=[*names],
             seed=body.seed,
+            check=_check_draft,
             on_draft=on_draft,
             on_step=on_step,
             stop=handle.stop,
@@ -142,8 +145,9 @@ def dream(body: DreamBody, person: Person, engine: Engine) -> Run:
 
         made = still.dream(job.recipe, job.photo, network, on_step=on_step, stop=handle.stop)
         handle.note(*made.notes)
-        stem, preset = Path(source).stem, made.recipe.preset
-        path = files.free_name(person.folder / files.fitting_name(stem, f"-{preset}.png"))
+        # The preset's name may be anything that a file said.
+        name = files.fitting_name(Path(source).stem, "-" + safe_name(made.recipe.preset, ".png"))
+        path = files.free_name((person.folder / name).with_suffix(".png"))
         made.save(path)
         arguments = [source, *asked.flags()]
         if body.seed:
@@ -177,6 +181,12 @@ def check_work(recipe: Recipe) -> None:
             f"A dream of {width}x{height} pixels with {sum(recipe.steps)} steps is too long here.",
             "Choose a smaller size, or use the command line.",
         )
+
+
+def _check_draft(recipe: Recipe) -> None:
+    """Refuse a draft that would keep all others waiting: `UsageError`."""
+    if recipe.work > asks.MOST_DRAFT_WORK:
+        raise UsageError("It takes too many steps for a draft.", "It can be dreamed all the same.")
 
 
 def encoded(picture: Image.Image, longest: int = THUMB) -> bytes:
