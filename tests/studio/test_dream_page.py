@@ -28,19 +28,6 @@ from dreamer import cli
 from dreamer.render.look import read_recipe
 
 
-@pytest.fixture(scope="module")
-def studio(tmp_path_factory):
-    with running(tmp_path_factory.mktemp("studio")) as served:
-        yield served
-    assert "Traceback" not in served.log
-
-
-@pytest.fixture
-def page(browser, studio):
-    with visiting(browser, studio.url) as page:
-        yield page
-
-
 def newest(studio):
     return made(studio.folder)[-1]
 

@@ -3,7 +3,6 @@
 import re
 import shlex
 
-import pytest
 from looking import (
     choose,
     dreamed,
@@ -23,19 +22,6 @@ from dreamer import cli
 from dreamer.film.reading import recipe_in
 from dreamer.render.look import read_recipe
 from dreamer.render.visual_job import recipes_in
-
-
-@pytest.fixture(scope="module")
-def studio(tmp_path_factory):
-    with running(tmp_path_factory.mktemp("studio")) as served:
-        yield served
-    assert "Traceback" not in served.log
-
-
-@pytest.fixture
-def page(browser, studio):
-    with visiting(browser, studio.url) as page:
-        yield page
 
 
 def tab(page, name):

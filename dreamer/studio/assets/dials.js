@@ -2,7 +2,7 @@
 
 import { clear, count, el, icon, short, uid } from "./dom.js";
 import { upload } from "./server.js";
-import { going } from "./studio.js";
+import { going } from "./jobs.js";
 import { paint } from "./mask.js";
 
 const WORDS = {

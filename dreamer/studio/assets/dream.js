@@ -2,7 +2,7 @@
 
 import { clear, el, icon, uid } from "./dom.js";
 import { Problem, upload } from "./server.js";
-import { going, tookTime } from "./studio.js";
+import { going, tookTime } from "./jobs.js";
 import { compare } from "./compare.js";
 import { dials, turned } from "./dials.js";
 import { tinted } from "./mask.js";

@@ -1,6 +1,8 @@
 // The shell: tabs, theme, queue, messages, files that come in, and the state that all tabs share.
 
-import { $, clear, count, el, icon, typing } from "./dom.js";
+import { $, clear, el, icon, typing } from "./dom.js";
+import { going } from "./jobs.js";
+import { queue } from "./queue.js";
 import { Problem, events, get, post, upload } from "./server.js";
 
 const TABS = [
@@ -15,16 +17,10 @@ const PAINTED = {
 };
 const MEMORY = "dreamer.studio";
 const THEME = "dreamer.theme";
-// Such jobs are for this page itself: their answers are shown where they were asked for.
-const SILENT = new Set(["strip", "suggest", "units"]);
-// What takes minutes stays on the list when it has ended, until it was seen; what a moment gives is
-// shown where it was asked for.
-const LONG = new Set(["film", "batch"]);
 // Where each kind of job is shown.
 const HOME = {
   dream: "dream", preview: "zoom", film: "zoom", batch: "batch", unit: "microscope",
 };
-const GOING = new Set(["waiting", "running", "stopping"]);
 
 /** A look of which nothing is said but the preset. */
 export function plain(preset = "dream") {
@@ -32,11 +28,6 @@ export function plain(preset = "dream") {
     preset, from: null, target: null, strength: null, octaves: null, quality: null, color: null,
     blend: null, likeness: null, canvas: null, keep: null, mask: null, guide: null,
   };
-}
-
-/** Whether a job still goes on, or is to. */
-export function going(job) {
-  return GOING.has(job.status);
 }
 
 function recall(key) {
@@ -450,151 +441,6 @@ function buildTheme() {
   put();
 }
 
-// Queue
-
-const rows = new Map();
-
-function buildQueue() {
-  const queue = $("#queue");
-  // On a phone the picture needs the room.
-  queue.classList.toggle("folded", saved.folded ?? matchMedia("(max-width: 720px)").matches);
-  const fold = el("button", {
-    class: "button quiet square", type: "button", "aria-controls": "queue-list",
-    onclick: () => {
-      queue.classList.toggle("folded");
-      store();
-      drawQueue();
-    },
-  });
-  queue.append(
-    el("p", { class: "summary" }),
-    el("ul", { class: "queue-list", id: "queue-list" }),
-    el("button", {
-      class: "link clear-ended", type: "button",
-      onclick: () => {
-        for (const job of listed()) if (!going(job)) drop(job);
-      },
-    }, "Clear"),
-    fold,
-    el("progress", { class: "progress queue-progress", max: 1, "aria-label": "Progress" }),
-  );
-}
-
-function listed() {
-  return [...studio.jobs.values()].filter(
-    (job) => going(job) || job.status === "failed" || LONG.has(job.kind),
-  );
-}
-
-function drop(job) {
-  return studio.ask(`/api/jobs/${encodeURIComponent(job.id)}/drop`);
-}
-
-function doing(job) {
-  if (job.status === "waiting") {
-    return job.ahead ? `Waiting, ${job.ahead} ahead of you` : "Waiting, next in line";
-  }
-  if (job.status === "running") return job.doing || "Working";
-  if (job.status === "stopping") return "Stopping";
-  if (job.status === "stopped") return "Stopped";
-  if (job.status === "failed") {
-    return [job.error?.message, job.error?.advice].filter(Boolean).join(" ") || "Failed";
-  }
-  return job.seconds ? `Done in ${tookTime(job.seconds)}` : "Done";
-}
-
-/** A time as a person says it. */
-export function tookTime(seconds) {
-  if (seconds < 9.95) return `${Math.round(seconds * 10) / 10} s`;
-  if (seconds < 100) return `${Math.round(seconds)} s`;
-  return `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
-}
-
-function rowOf(job) {
-  const title = el("p", { class: "job-title" });
-  const about = el("p", { class: "job-doing" });
-  const bar = el("progress", { class: "progress", max: 1 });
-  const act = (name, sign, run) => el("button", {
-    class: "button quiet square", type: "button", title: name,
-    "aria-label": `${name}: ${job.title}`,
-    onclick: () => run(studio.jobs.get(job.id) ?? job),
-  }, icon(sign));
-  const show = act("Show", "photo", (it) => reveal(it));
-  const stop = act("Stop", "stop", (it) => studio.stop(it));
-  const away = act("Dismiss", "close", (it) => drop(it));
-  const node = el("li", { class: "job" }, el("div", { class: "job-line" }, title, about), bar,
-    el("div", { class: "job-acts" }, show, stop, away));
-  return { node, title, about, bar, show, stop, away };
-}
-
-function reveal(job) {
-  if (job.kind === "dream") {
-    studio.open("dream");
-    const made = studio.made.get(job.made?.[0]);
-    if (made) studio.restore(made.asked, `made:${made.id}`);
-    else studio.show(`job:${job.id}`);
-  } else if (job.kind === "batch") studio.open("batch", { job: job.id });
-  else if (job.kind === "unit") studio.open("microscope", { job: job.id });
-  else studio.open("zoom", { job: job.id });
-}
-
-function drawQueue() {
-  const queue = $("#queue");
-  const jobs = listed();
-  queue.hidden = jobs.length === 0;
-  const list = $(".queue-list", queue);
-  for (const [id, row] of rows) {
-    if (jobs.some((job) => job.id === id)) continue;
-    const held = row.node.contains(document.activeElement);
-    row.node.remove();
-    rows.delete(id);
-    if (held) (list.querySelector("button:not([hidden])") ?? $("#main")).focus();
-  }
-  for (const job of jobs) {
-    if (!rows.has(job.id)) {
-      rows.set(job.id, rowOf(job));
-      list.append(rows.get(job.id).node);
-    }
-    const row = rows.get(job.id);
-    row.node.className = `job ${job.status}`;
-    if (row.title.textContent !== job.title) {
-      row.title.textContent = job.title;
-      row.title.title = job.title;
-    }
-    const text = doing(job);
-    if (row.about.textContent !== text) row.about.textContent = text;
-    row.bar.hidden = !going(job);
-    row.bar.value = job.share ?? 0;
-    row.bar.setAttribute("aria-label", `Progress of ${job.title}`);
-    row.stop.hidden = !going(job);
-    row.stop.disabled = job.status === "stopping";
-    row.away.hidden = going(job);
-    row.show.hidden = SILENT.has(job.kind) || job.status === "failed";
-  }
-  const active = jobs.filter(going);
-  const first = active.find((job) => job.status !== "waiting") ?? active[0];
-  const folded = queue.classList.contains("folded");
-  const ended = jobs.length - active.length;
-  const others = active.length > 1 ? ` (and ${active.length - 1} more)` : "";
-  const text = folded && first
-    ? `${first.title}: ${doing(first)}${others}`
-    : first ? "Queue" : `${count(ended, "job has", "jobs have")} ended`;
-  const summary = $(".summary", queue);
-  if (summary.textContent !== text) summary.textContent = text;
-  $(".clear-ended", queue).hidden = folded || ended < 2;
-  const bar = $(".queue-progress", queue);
-  bar.hidden = !folded || !first;
-  bar.value = first?.share ?? 0;
-  list.hidden = folded;
-  const fold = queue.querySelector(":scope > .button");
-  fold.setAttribute("aria-expanded", String(!folded));
-  fold.setAttribute("aria-label", folded ? "Show the queue" : "Fold the queue");
-  if (fold.dataset.sign !== String(folded)) {
-    fold.dataset.sign = String(folded);
-    clear(fold, icon(folded ? "up" : "down"));
-  }
-}
-
 // What the server tells
 
 function took(job) {
@@ -602,7 +448,6 @@ function took(job) {
   // The answer to a request may come after the news of what became of it.
   if (before && !going(before) && going(job)) return;
   studio.jobs.set(job.id, job);
-  drawQueue();
   emit("job", job);
   if (before && going(before) && !going(job)) ended(job);
 }
@@ -636,7 +481,6 @@ function listen() {
       studio.photos = new Map(state.photos.map((photo) => [photo.id, photo]));
       if (!ready) resume();
       else check();
-      drawQueue();
       emit("state", state);
     },
     job: took,
@@ -650,7 +494,6 @@ function listen() {
     },
     gone: ({ job }) => {
       studio.jobs.delete(job);
-      drawQueue();
       emit("gone", { job });
     },
   });
@@ -748,7 +591,7 @@ function buildKeys() {
 async function begin() {
   buildTheme();
   buildTabs();
-  buildQueue();
+  queue($("#queue"), studio, saved.folded ?? null, store);
   buildDrop();
   buildKeys();
   for (;;) {
