@@ -47,6 +47,8 @@ def studio(
     console.setup("studio", as_json=as_json, quiet=quiet, verbose=verbose)
     if not output_dir:
         raise UsageError("--output-dir is empty.", "Name a folder.")
+    if '"' in output_dir:  # targets name files in quotes
+        raise UsageError(f"'{shown(output_dir)}' has a quotation mark.", "Name another folder.")
     if preset_dir is not None:
         if not os.path.isdir(preset_dir):
             raise UsageError(f"There is no folder '{shown(preset_dir)}'.", "Name a folder.")

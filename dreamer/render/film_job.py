@@ -33,6 +33,7 @@ class Progress:
         work: pixels x steps done of it.
         whole: pixels x steps it takes.
         notes: what was not as it should be, see `dreamer.core.ascent.Step`.
+        last: where the picture before it is kept; None if there is none.
     """
 
     picture: int
@@ -40,6 +41,7 @@ class Progress:
     work: int
     whole: int
     notes: tuple[str, ...] = ()
+    last: Path | None = None
 
 
 OnProgress = Callable[[Progress], None]

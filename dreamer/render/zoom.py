@@ -174,7 +174,8 @@ class Keyframes:
         for step in still.steps(recipe, aimed, self.network, seed, dial=number == 0):
             if on_progress is not None:
                 count = self.recipe.keyframes
-                on_progress(Progress(number, count, step.work, recipe.work, step.notes))
+                last = self.path(number - 1) if number > 0 else None
+                on_progress(Progress(number, count, step.work, recipe.work, step.notes, last))
             if stop is not None and stop():
                 return None
         return (steering.unmoved(aimed) if step is None else step.picture()).cpu()

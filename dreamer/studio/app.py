@@ -10,11 +10,11 @@ import mimetypes
 import os
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, BinaryIO, get_args
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -52,7 +52,17 @@ QUIET = 25.0
 """Seconds after which a connection without news is shown to be alive."""
 ACCEPT = ".jpg,.jpeg,.png,.webp,.avif,.tif,.tiff,.gif,.bmp,.heic,.heif,.mp4,.webm,.toml"
 
-_Body = TypeVar("_Body", bound=Any)
+# What a system says of suffixes may be anything.
+_TYPES = mimetypes.MimeTypes()
+for _kind, _suffix in (
+    ("text/javascript", ".js"),
+    ("image/svg+xml", ".svg"),
+    ("image/webp", ".webp"),
+    ("image/avif", ".avif"),
+    ("video/mp4", ".mp4"),
+    ("video/webm", ".webm"),
+):
+    _TYPES.add_type(_kind, _suffix)
 _STATUS: dict[type[DreamerError], int] = {
     UsageError: 400,
     InputError: 422,
@@ -60,6 +70,7 @@ _STATUS: dict[type[DreamerError], int] = {
     OutputError: 507,
     DeviceError: 507,
 }
+_SHARE = "Share of the second picture in what is dreamed of; 1 is nothing else."
 _DIALS = {
     "strength": "ascent.strength",
     "octaves": "octaves.count",
@@ -85,6 +96,9 @@ class Studio:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._taking: Counter[str] = Counter()
+        # Reading a picture takes many times its file's size: one at a time. Waiting for that is
+        # done here: the threads are needed to answer.
+        self._reading = asyncio.Semaphore(1)
 
     @contextlib.asynccontextmanager
     async def running(self, _: Starlette) -> AsyncIterator[None]:
@@ -147,7 +161,7 @@ class Studio:
         name = request.path_params["name"]
         if name not in _assets():
             return _missing()
-        kind = "text/javascript" if name.endswith(".js") else mimetypes.guess_type(name)[0]
+        kind = _TYPES.guess_type(name)[0]
         return Response(_asset(name), media_type=kind, headers={"cache-control": "no-cache"})
 
     async def start(self, request: Request) -> Response:
@@ -210,9 +224,8 @@ class Studio:
     async def _taken(
         self, request: Request, person: Person, name: str, kind: str, most: int
     ) -> dict[str, Any]:
-        await run_in_threadpool(os.makedirs, person.folder, exist_ok=True)
         digest, size = hashlib.sha256(), 0
-        with files.writing(person.folder), files.temporary(str(person.folder / "given")) as stream:
+        with files.writing(person.folder), _given(person.folder) as stream:
             blocks = aiter(request.stream())
             while (block := await _next(blocks, name)) is not None:
                 size += len(block)
@@ -224,17 +237,13 @@ class Studio:
             if kind == "preset":
                 stream.seek(0)
                 return await run_in_threadpool(uploads.take_preset, person, stream.read(), name)
-            return await run_in_threadpool(
-                partial(
-                    uploads.take,
-                    person,
-                    stream,
-                    Path(stream.name),
-                    name,
-                    kind=kind,  # type: ignore[arg-type] # one of them
+            take = partial(uploads.take, person, stream, Path(stream.name), name)
+            async with self._reading:
+                return await run_in_threadpool(
+                    take,
+                    kind=kind,
                     sha256=digest.hexdigest(),
                 )
-            )
 
     async def preview(self, request: Request) -> Response:
         """Answer with what the page shows of a photo."""
@@ -379,7 +388,7 @@ class Studio:
             self.engine.warm()
 
 
-def build(studio: Studio, keys: Keys, port: int) -> App:
+def build(studio: Studio, keys: Keys) -> App:
     """Return the whole application, behind its guard."""
     app = Starlette(
         routes=studio.routes(),
@@ -392,7 +401,15 @@ def build(studio: Studio, keys: Keys, port: int) -> App:
             Exception: _bug,
         },
     )
-    return Guard(app, keys, port)
+    return Guard(app, keys)
+
+
+@contextlib.contextmanager
+def _given(folder: Path) -> Iterator[BinaryIO]:
+    """Open a new hidden file in a folder, that is made if it is missing."""
+    os.makedirs(folder, exist_ok=True)
+    with files.temporary(str(folder / "given")) as stream:
+        yield stream
 
 
 def _ended(tab: asyncio.Queue[str]) -> None:
@@ -460,13 +477,12 @@ async def _json(request: Request) -> object:
 def _start(person: Person) -> dict[str, Any]:
     """Return what there is to choose from."""
     row = rows.row(rows.DEFAULT)
-    own = [(found, True) for found in person.own_presets()]
     entries = []
     for name in presets.names():
         with contextlib.suppress(UsageError):  # a broken one is none to choose
             preset = presets.load(name)
             entries.append(uploads.described(name, preset.settings, own=False))
-    for found, _ in own:
+    for found in person.own_presets():
         with contextlib.suppress(UsageError):
             preset = presets.load(found.path)
             entries.append(uploads.described(found.name, preset.settings, own=True))
@@ -496,7 +512,8 @@ def _start(person: Person) -> dict[str, Any]:
             "keep": [*mask_text.KEEPS],
             "guide": ["guide", "style", "like"],
         },
-        "ranges": {name: _range(path) for name, path in _DIALS.items()},
+        "ranges": {name: _range(path) for name, path in _DIALS.items()}
+        | {"share": {"least": asks.LEAST_SHARE, "most": 1.0, "usual": 1.0, "help": _SHARE}},
         "sizes": [*asks.SIZES],
         "size": asks.SIZE,
         "limits": {
@@ -504,6 +521,9 @@ def _start(person: Person) -> dict[str, Any]:
             "batch": asks.MOST_PHOTOS,
             "seconds": asks.LONGEST_FILM,
             "waiting": MOST_WAITING,
+            "units": asks.MOST_UNITS,
+            "batch_zoom": asks.LONGEST_BATCH_FILM,
+            "seeds": asks.MOST_SEEDS,
         },
         "accept": ACCEPT,
         "made_up": {name: [*size] for name, size in MADE_UP.items()},
@@ -548,7 +568,7 @@ def _file(
 ) -> Response:
     if not path.is_file():
         return _missing()
-    kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    kind = _TYPES.guess_type(path.name)[0] or "application/octet-stream"
     return FileResponse(path, media_type=kind, filename=name, headers=headers)
 
 

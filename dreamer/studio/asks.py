@@ -6,7 +6,9 @@ ids of what this person gave.
 
 from __future__ import annotations
 
+import os
 import shlex
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -37,8 +39,9 @@ MOST_BATCH_WORK = 200_000_000_000
 """Pixels x steps of a draft, a film and a batch, and the pixels of all frames of a film."""
 LONGEST_FILM, LARGEST_FILM = 600.0, 3840
 """Seconds, and the longer side, px."""
-MOST_PHOTOS = 500
+MOST_PHOTOS, MOST_PICTURES, MOST_SEEDS, LONGEST_BATCH_FILM = 500, 4000, 16, 60.0
 MOST_UNITS = 48
+LEAST_SHARE = 0.05
 SMALLEST_UNIT, LARGEST_UNIT = 64, 1024
 """The side of a large picture of a unit, px."""
 
@@ -67,7 +70,7 @@ class Guide(_Body):
     photo: Name
     level: Name = "parts"
     how: Literal["guide", "style", "like"] = "guide"
-    weight: float = Field(default=1.0, ge=0.01, le=1.0)
+    weight: float = Field(default=1.0, ge=LEAST_SHARE, le=1.0)
 
 
 class LookBody(_Body):
@@ -140,7 +143,7 @@ class ZoomBody(_Body):
     @model_validator(mode="after")
     def _ends(self) -> ZoomBody:
         if sum(part.seconds for part in self.journey) > LONGEST_FILM:
-            raise ValueError(f"a journey can be {LONGEST_FILM:g} seconds long")
+            raise ValueError(f"a journey can be no longer than {LONGEST_FILM:g} seconds")
         return self
 
 
@@ -151,8 +154,15 @@ class BatchBody(_Body):
     presets: Annotated[list[Name], Field(max_length=64)] = []
     look: LookBody = LookBody()
     size: Size | None = SIZE
-    seeds: int = Field(default=1, ge=1, le=16)
-    zoom: float | None = Field(default=None, ge=0.1, le=60)
+    seeds: int = Field(default=1, ge=1, le=MOST_SEEDS)
+    zoom: float | None = Field(default=None, ge=0.1, le=LONGEST_BATCH_FILM)
+
+    @model_validator(mode="after")
+    def _ends(self) -> BatchBody:
+        count = len(self.photos) * max(1, len(self.presets)) * self.seeds
+        if count > MOST_PICTURES:
+            raise ValueError(f"{count} pictures are too many; a batch can have {MOST_PICTURES}")
+        return self
 
 
 class UnitsBody(_Body):
@@ -183,10 +193,10 @@ def read(model: type[_Wanted], body: object) -> _Wanted:
         return model.model_validate(body)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"])) or "what was asked for"
-        raise UsageError(
-            f"{place}: {first['msg']}.", "Load the page again if it sent this by itself."
-        ) from error
+        place = ".".join(map(str, first["loc"]))
+        said = first["msg"].removeprefix("Value error, ")
+        said = f"{place}: {said}" if place else said[0].upper() + said[1:]
+        raise UsageError(f"{said}.", "Load the page again if it sent this by itself.") from error
 
 
 @dataclass(frozen=True)
@@ -325,7 +335,7 @@ def photo_of(name: str, person: Person) -> str:
 
 def title_of(name: str, person: Person) -> str:
     """Return what a photo is called in the queue."""
-    return {"sky": "clouds", "noise": "noise"}.get(name) or person.photo(name).name
+    return {"sky": "clouds", "noise": "noise"}.get(name) or person.photo(name).id
 
 
 def line(command: str, *arguments: str, output: Path) -> str:
@@ -333,7 +343,8 @@ def line(command: str, *arguments: str, output: Path) -> str:
     first, *others = arguments
     if first.startswith("-"):  # and is no flag
         first = f" {first}" if command == "visualize" else f"./{first}"
-    return shlex.join(["dreamer", command, first, *others, "-o", from_here(output)])
+    words = ["dreamer", command, first, *others, "-o", from_here(output)]
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
 
 
 def number(value: float) -> str:

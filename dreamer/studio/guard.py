@@ -1,4 +1,4 @@
-"""What stands before every request: who may ask, from where, and how much at once.
+"""What stands before every request: who may ask, and from where.
 
 - The host that a request names is one of ours, so that no other site's name can be made to point
   here (DNS rebinding).
@@ -15,6 +15,7 @@ import hmac
 import os
 import re
 import secrets
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any
@@ -57,11 +58,17 @@ class Keys:
     Args:
         folder: of the studio; made if it is missing.
         token: that has to be shown once; None on this machine alone.
+
+    Attributes:
+        cookies: the names of those that know a person, and that say the token was shown.
     """
 
     def __init__(self, folder: Path, token: str | None) -> None:
         self.token = token
         self._secret = _secret(folder / ".secret")
+        # Browsers share cookies between ports, and the same studio may be at another one next time.
+        known = hashlib.sha256(self._secret).hexdigest()[:8]
+        self.cookies = (f"dreamer-person-{known}", f"dreamer-token-{known}")
 
     def sign(self, text: str) -> str:
         """Return the signature of a text."""
@@ -90,14 +97,11 @@ class Guard:
     Args:
         app: what is behind it.
         keys: of the cookies.
-        port: that the server listens on; cookies are named after it, as browsers share them
-            between ports.
     """
 
-    def __init__(self, app: App, keys: Keys, port: int) -> None:
+    def __init__(self, app: App, keys: Keys) -> None:
         self._app = app
         self._keys = keys
-        self._cookies = (f"dreamer-person-{port}", f"dreamer-token-{port}")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or pass it on."""
@@ -145,7 +149,7 @@ class Guard:
     def _known(self, scope: Scope, headers: Headers, own: MutableHeaders) -> Response | None:
         """Find out whose a request is; the page itself makes a stranger a person."""
         cookies = _cookies(headers.get("cookie", ""))
-        person_cookie, token_cookie = self._cookies
+        person_cookie, token_cookie = self._keys.cookies
         page = scope["path"] == "/" and scope["method"] in ("GET", "HEAD")
         given = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("token", [""])[0]
         person = self._keys.person(cookies.get(person_cookie, ""))
@@ -204,9 +208,11 @@ def _secret(path: Path) -> bytes:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        secret = path.read_bytes()
-        if len(secret) == 32:
-            return secret
+        for _ in range(20):  # another studio may be about to write it
+            secret = path.read_bytes()
+            if len(secret) == 32:
+                return secret
+            time.sleep(0.05)
         path.unlink()  # cut short, as by a full disk
         return _secret(path)
     with open(descriptor, "wb") as stream:

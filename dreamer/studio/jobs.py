@@ -1,7 +1,7 @@
 """What was asked for, in line: one job at a time, computed by one thread.
 
-A job belongs to one person and lives until that person drops it: a tab that is closed loses
-nothing. What the page shows of a job goes through `Queue.changed`, at most a few times a second.
+A job belongs to one person, whatever becomes of the tab that asked for it, until that person drops
+it or many others are over. The page is told of it at most a few times a second.
 """
 
 from __future__ import annotations

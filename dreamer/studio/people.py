@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args
 from urllib.parse import quote
 
 from dreamer import preset_files
-from dreamer.errors import DreamerError, InputError, UsageError
+from dreamer.errors import DreamerError, InputError, OutputError, UsageError
 from dreamer.media import files, reading
 
 As = Literal["photo", "mask", "guide"]
@@ -29,7 +29,7 @@ Told = Callable[[str, Mapping[str, Any]], None]
 
 MADE_UP = {"sky": (768, 512), "noise": (768, 512)}
 """What needs no photo, with its usual size, px."""
-MOST_FILES = 2000
+MOST_FILES = 8000
 MOST_BYTES = 20_000_000_000
 """What one person may keep here."""
 _ENDINGS = {"jpg", "jpeg", "jpe", "jfif", "png", "webp", "avif", "tif", "tiff", "gif", "bmp", "dib"}
@@ -44,8 +44,7 @@ class Photo:
     """A picture that was given.
 
     Attributes:
-        id: its name in the folder of its kind; of masks and guides with the kind before it.
-        name: its file's name.
+        id: its file's name.
         width: as it is meant to be seen, px.
         height: likewise.
         kind: what it is for.
@@ -55,7 +54,6 @@ class Photo:
     """
 
     id: str
-    name: str
     width: int
     height: int
     kind: As
@@ -67,7 +65,7 @@ class Photo:
         """Return what the page gets."""
         return {
             "id": self.id,
-            "name": self.name,
+            "name": self.id,
             "width": self.width,
             "height": self.height,
             "as": self.kind,
@@ -111,7 +109,7 @@ class Made:
 
 
 class Person:
-    """One person: photos, things made, own presets; and the tabs that are told of them.
+    """One person: photos, things made, own presets.
 
     Args:
         key: names the folder.
@@ -138,8 +136,9 @@ class Person:
         """The folder of small pictures."""
         return self.folder / ".previews"
 
-    def place(self, kind: As) -> Path:
-        """Return the folder of a kind of picture; all in one, so that recipes find each other."""
+    @property
+    def given(self) -> Path:
+        """The folder of what was given; all in one, so that recipes find each other's pictures."""
         return self.folder / "photos"
 
     def photo(self, name: object) -> Photo:
@@ -149,7 +148,7 @@ class Person:
             UsageError: there is none.
         """
         found = self.photos.get(name) if isinstance(name, str) else None
-        if found is None:
+        if found is None or not self.path(found).is_file():
             raise UsageError(
                 f"There is no photo '{files.shown(str(name)[:80])}' here.", "Give it again."
             )
@@ -157,7 +156,7 @@ class Person:
 
     def path(self, photo: Photo) -> Path:
         """Return where a photo is."""
-        return self.place(photo.kind) / photo.id
+        return self.given / photo.id
 
     def free(self, kind: As, name: str, sha256: str) -> tuple[str, Photo | None]:
         """Return a free name for a picture, and the very same picture if it is here already."""
@@ -166,7 +165,7 @@ class Person:
             same = [p for p in same if self.path(p).is_file()]
             if same:
                 return same[0].id, same[0]
-            return files.free_name(self.place(kind) / name).name, None
+            return files.free_name(self.given / name).name, None
 
     def room(self) -> None:
         """Refuse more files than a person may keep: `UsageError`."""
@@ -174,17 +173,26 @@ class Person:
         for path in _files_below(self.folder):
             with contextlib.suppress(FileNotFoundError):  # what was being written has its name now
                 count, size = count + 1, size + os.path.getsize(path)
-        if count >= MOST_FILES * 4 or len(self.photos) >= MOST_FILES or size >= MOST_BYTES:
+        if count >= MOST_FILES or size >= MOST_BYTES:
             raise UsageError(
-                f"There are {len(self.photos)} photos and {size / 1e9:.1f} GB here already.",
+                f"There are {count} files and {size / 1e9:.1f} GB here already.",
                 f"Take some out of {files.shown(self.folder)}.",
             )
 
     def give(self, photo: Photo) -> None:
-        """Add a photo whose file is in its place."""
+        """Add a photo whose file is in its place; if it cannot be noted, that is removed.
+
+        Raises:
+            OutputError: it cannot be noted.
+        """
         with self._lock:
             self.photos[photo.id] = photo
-            self._write()
+            try:
+                self._write()
+            except OutputError:
+                del self.photos[photo.id]
+                self.path(photo).unlink(missing_ok=True)
+                raise
         self._told("photo", photo.to_dict())
 
     def next_id(self) -> str:
@@ -203,12 +211,18 @@ class Person:
             made = Made(id=self.next_id(), **facts)
             if thumb is not None:
                 self.keep_preview(made.id, thumb)
-            # A preview takes the place of the one before.
+            # A preview takes the place of the one before, as does a batch that went on.
             over = [each.id for each in self.made.values() if each.file == made.file]
             for name in over:
                 del self.made[name]
+                (self.previews / f"{name}.jpg").unlink(missing_ok=True)
             self.made[made.id] = made
-            self._write()
+            try:
+                self._write()
+            except OutputError as error:  # the thing itself is there, and is shown
+                made.notes.append(f"it cannot be noted for the next time: {error.message}")
+        for name in over:
+            self._told("gone", {"made": name})
         self._told("made", self.shown(made))
         return made
 
@@ -250,9 +264,10 @@ class Person:
     def state(self) -> dict[str, Any]:
         """Return all that a page needs when it begins."""
         with self._lock:
+            given = [photo for photo in self.photos.values() if self.path(photo).is_file()]
             there = [made for made in self.made.values() if self.file(made).exists()]
             return {
-                "photos": [photo.to_dict() for photo in self.photos.values()],
+                "photos": [photo.to_dict() for photo in given],
                 "made": [self.shown(made) for made in there],
                 "presets": [found.name for found in self.own_presets()],
             }

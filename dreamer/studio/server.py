@@ -91,7 +91,7 @@ def serve(
             await super().shutdown(sockets=sockets)
 
     config = uvicorn.Config(
-        build(studio, keys, number),
+        build(studio, keys),
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -115,25 +115,19 @@ def _listen(host: str, port: int | None) -> socket.socket:
     tries = [port] if port is not None else [*range(PORT, PORT + _TRIES), 0]
     for number in tries:
         try:
-            found = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM)
-            listener = socket.socket(found[0][0], socket.SOCK_STREAM)
+            found = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM)[0]
         except (OSError, UnicodeError) as error:
             raise UsageError(
                 f"'{host}' is no address to listen on.", "Leave --host out, or give 0.0.0.0."
             ) from error
         try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(found[0][4])
-            listener.listen(128)
+            return socket.create_server((host, number), family=found[0], backlog=128)
         except OSError as error:
-            listener.close()
             if number == tries[-1]:
                 raise UsageError(
                     f"Port {number} of '{host}' cannot be used: {error.strerror or error}.",
                     "Choose another with --port, or leave it out.",
                 ) from error
-            continue
-        return listener
     raise AssertionError("the last try either listens or is an error")
 
 

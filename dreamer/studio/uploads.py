@@ -7,6 +7,7 @@ preset is read as TOML and checked setting by setting.
 from __future__ import annotations
 
 import re
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -30,11 +31,13 @@ PREVIEW = 1600
 """The longer side of what the page shows of a photo, px."""
 MOST_PRESET, MOST_LINES = 16_384, 400
 """A preset's largest size: bytes and lines. To find the line at fault takes the square of it."""
+MOST_PRESETS = 40
+"""Of one person: each is in every strip."""
 _FILMS = (".mp4", ".webm", ".gif", ".webp", ".mov", ".mkv")
 _PRESET_NAME = re.compile(r"[A-Za-z0-9][\w-]{0,60}", re.ASCII)
 
-# Decoding takes many times a file's size: one at a time.
-_decoding, _placing = threading.Lock(), threading.Lock()
+# Two of one name at once would take the same free one.
+_placing = threading.Lock()
 
 
 def take(
@@ -62,22 +65,21 @@ def take(
         if film is not None:
             return {"file": None, "restored": _of_film(film, person, name)}
     width, height = check_picture(path, name, MOST_PIXELS)
-    with _decoding:
-        try:
-            photo = images.load(path, name=name, max_pixels=MOST_PIXELS)
-        except DreamerError as error:
-            message = error.message.replace(files.shown(path), files.shown(name))
-            raise type(error)(message, error.advice) from error
-        preview = _preview(photo)
-    with _placing:  # two of one name at once would take the same free one
+    try:
+        photo = images.load(path, name=name, max_pixels=MOST_PIXELS)
+    except DreamerError as error:
+        message = error.message.replace(files.shown(path), files.shown(name))
+        raise type(error)(message, error.advice) from error
+    preview = _preview(photo)
+    with _placing:
         free, same = person.free(kind, safe_name(name, ".png"), sha256)
         if same is not None:
             return {"file": same.to_dict()}
         # All that may fail comes before the file is in its place.
         restored, notes = _restored(path, person, free) if kind == "photo" else (None, [])
-        given = Photo(free, free, width, height, kind, sha256, restored, [*photo.notes, *notes])
+        given = Photo(free, width, height, kind, sha256, restored, [*photo.notes, *notes])
         person.keep_preview(f"photo-{free}", preview)
-        with files.replacing(person.place(kind) / free, overwrite=False) as place:
+        with files.replacing(person.given / free, overwrite=False) as place:
             stream.seek(0)
             while block := stream.read(1 << 20):
                 place.write(block)
@@ -98,12 +100,29 @@ def take_preset(person: Person, data: bytes, name: str) -> dict[str, Any]:
         raise UsageError(f"There is a preset '{stem}' already.", "Rename the file.")
     if len(data) > MOST_PRESET or data.count(b"\n") > MOST_LINES:
         raise UsageError(f"'{stem}.toml' is too long.", "A preset is a page of text.")
+    person.room()
     path = person.presets / f"{stem}.toml"
-    hidden = person.presets / ".checking" / path.name
-    with files.replacing(hidden) as stream:
+    if len(person.own_presets()) >= MOST_PRESETS and not path.exists():
+        raise UsageError(
+            f"There are {MOST_PRESETS} presets of yours already.",
+            f"Take some out of {files.shown(person.presets)}.",
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        preset = _checked(Path(folder) / path.name, data)
+    with files.replacing(path) as stream:
         stream.write(data)
+    return {"file": None, "preset": described(stem, preset.settings, own=True)}
+
+
+def _checked(hidden: Path, data: bytes) -> presets.Preset:
+    """Return a preset of the page's, read from a file of its own.
+
+    Raises:
+        UsageError: what is wrong with it.
+    """
+    hidden.write_bytes(data)
     try:
-        found = preset_files.Found(stem, hidden, "file")
+        found = preset_files.Found(hidden.stem, hidden, "file")
         extends = preset_files.read(found).values.get("extends")
         if extends is not None and extends not in preset_files.names():
             raise UsageError(
@@ -113,14 +132,9 @@ def take_preset(person: Person, data: bytes, name: str) -> dict[str, Any]:
         preset = presets.load(hidden)
         asks.check_own(preset.settings)
     except UsageError as error:
-        message = error.message.replace(preset_files.shown(hidden), path.name)
+        message = error.message.replace(preset_files.shown(hidden), hidden.name)
         raise UsageError(message, error.advice) from error
-    else:
-        with files.replacing(path) as stream:
-            stream.write(data)
-    finally:
-        hidden.unlink(missing_ok=True)
-    return {"file": None, "preset": described(stem, preset.settings, own=True)}
+    return preset
 
 
 def described(name: str, settings: Settings, *, own: bool) -> dict[str, Any]:
@@ -171,7 +185,7 @@ def _restored(path: Path, person: Person, name: str) -> tuple[dict[str, Any] | N
 def _of_picture(recipe: Recipe, person: Person, name: str) -> dict[str, Any]:
     """Return the body that makes a picture again."""
     on, missing = _origin(recipe, person)
-    given = {photo.sha256: photo.name for photo in person.photos.values()}
+    given = {photo.sha256: photo.id for photo in person.photos.values()}
     missing += [like.name for like in recipe.pictures if given.get(like.sha256) != like.name]
     body = {
         "photo": on,

@@ -332,14 +332,16 @@ def test_a_broken_preset_is_left_out_of_the_sheet_and_named(run, photo):
 
 def test_ctrl_c_keeps_the_tiles_so_far(run, photo, monkeypatch):
     from dreamer.cli import console
+    from dreamer.render import strip
 
-    asked = []
+    whole = []
+    monkeypatch.setattr(console.StopOnInterrupt, "__call__", lambda _: bool(whole))
+    made = strip.make
 
-    def ask(self):
-        asked.append(1)
-        return len(asked) > 180
+    def make(*given, on_draft, **more):
+        return made(*given, on_draft=lambda draft: (on_draft(draft), whole.append(1)), **more)
 
-    monkeypatch.setattr(console.StopOnInterrupt, "__call__", ask)
+    monkeypatch.setattr(strip, "make", make)
     code, out, err = run("presets", "sheet", photo, "--size", 64)
     assert code == 130
     assert "so far" in err

@@ -149,7 +149,7 @@ class Served:
         self.studio = Studio(folder)
         keys = guard.Keys(self.folder, token)
         config = uvicorn.Config(
-            build(self.studio, keys, self.port), log_level="error", access_log=False, ws="none"
+            build(self.studio, keys), log_level="error", access_log=False, ws="none"
         )
         self._server = uvicorn.Server(config)
         self._listener = listener

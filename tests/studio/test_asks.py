@@ -24,7 +24,7 @@ def person(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Person:
         path = person.folder / "photos" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(picture())
-        person.give(Photo(name, name, 96, 64, kind, name))  # type: ignore[arg-type]
+        person.give(Photo(name, 96, 64, kind, name))  # type: ignore[arg-type]
     return person
 
 

@@ -8,6 +8,8 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dreamer.errors import InputError
+from dreamer.media import files
 from dreamer.networks import rows
 from dreamer.render.look import Request, look, read_recipe
 from dreamer.studio.asks import Asked
@@ -17,9 +19,8 @@ if TYPE_CHECKING:
     from dreamer.media.images import Photo
     from dreamer.networks.network import Network
 
-KEPT = 3
-KEPT_PIXELS = 60_000_000
-"""Photos that are kept as they were read: so many, and no larger ones."""
+KEPT_PIXELS = 40_000_000
+"""Of the photos that are kept as they were read: half a gigabyte."""
 
 
 class Engine:
@@ -64,11 +65,14 @@ class Engine:
             return source
         from dreamer.media import images
 
-        stat = os.stat(source)
+        try:
+            stat = os.stat(source)
+        except OSError as error:
+            name = files.shown(os.path.basename(source))
+            raise InputError(f"'{name}' is not there any more.", "Give it again.") from error
         key = (source, stat.st_mtime_ns, stat.st_size)
         found = self._photos.pop(key, None) or images.load(source)
-        if found.pixels[0].numel() <= KEPT_PIXELS:
-            self._photos[key] = found
-        while len(self._photos) > KEPT:
+        self._photos[key] = found
+        while sum(each.pixels[0].numel() for each in self._photos.values()) > KEPT_PIXELS:
             self._photos.popitem(last=False)
         return found

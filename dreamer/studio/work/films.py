@@ -76,7 +76,7 @@ def zoom(body: ZoomBody, person: Person, engine: Engine) -> Run:
             handle.tell(0.95 * (done + share) / max(1, sum(works)), doing)
             if progress.picture != before:
                 before = progress.picture
-                _show(handle, film.delivery.work / f"keyframe-{before - 1:05}.png")
+                _show(handle, progress.last)
 
         made_all = making.make(film, on_progress=on_progress, stop=handle.stop)
         if not made_all:
@@ -95,7 +95,7 @@ def zoom(body: ZoomBody, person: Person, engine: Engine) -> Run:
             notes=list(handle.job.notes),
             seconds=round(time.monotonic() - handle.job.began, 2),
             recipe=film.recipe.hash,
-            thumb=_thumb(path),
+            thumb=_thumb(film),
         )
         handle.job.made.append(entry.id)
 
@@ -135,31 +135,25 @@ def _check_work(film: Film) -> None:
         )
 
 
-def _show(handle: Handle, keyframe: Path) -> None:
-    """Show a keyframe that is whole."""
+def _show(handle: Handle, picture: Path | None) -> None:
+    """Show a picture of the film that is whole."""
     from dreamer.media import images
 
-    with contextlib.suppress(DreamerError):
-        if keyframe.is_file():
-            handle.frame(jpeg(images.load(str(keyframe)).pixels, LIVE))
+    if picture is not None:
+        with contextlib.suppress(DreamerError):
+            handle.frame(jpeg(images.load(str(picture)).pixels, LIVE))
 
 
-def _thumb(path: Path) -> bytes | None:
-    """Return a small picture of a film: the frame in its middle."""
+def _thumb(film: Film) -> bytes | None:
+    """Return a small picture of a film: its first frame."""
     from PIL import Image
 
-    from dreamer.film.reading import recipe_in
     from dreamer.media import films
     from dreamer.studio.work.pictures import encoded
 
-    recipe = recipe_in(path)
-    if recipe is None:
-        return None
     with contextlib.suppress(DreamerError, OSError):
-        middle = recipe.frames // 2
-        for number, frame in enumerate(films.frames(path)):
-            if number == middle:
-                return encoded(Image.frombytes("RGB", recipe.size, frame))
+        for frame in films.frames(film.delivery.output):
+            return encoded(Image.frombytes("RGB", film.recipe.size, frame))
     return None
 
 
