@@ -22,6 +22,9 @@ def test_the_wheel_carries_the_presets_and_the_data(tmp_path):
     assert len(names) >= 14
     found = {path.stem for path in (tmp_path / "site/dreamer/_presets").glob("*.toml")}
     assert found == names
+    pages = {path.name for path in (ROOT / "dreamer/studio/assets").iterdir()}
+    assert "index.html" in pages
+    assert {path.name for path in (tmp_path / "site/dreamer/studio/assets").iterdir()} == pages
     code = (
         "import dreamer, dreamer.presets as presets; "
         "assert 'site' in dreamer.__file__, dreamer.__file__; "
