@@ -17,7 +17,7 @@ from dreamer.errors import DreamerError
 from dreamer.networks import rows
 
 PACKAGES = ("dreamer", "torch", "torchvision", "pillow", "imageio", "pydantic", "typer")
-EXTRAS = ("pillow-heif", "safetensors")
+EXTRAS = ("pillow-heif", "safetensors", "starlette", "uvicorn")
 
 
 def doctor(as_json: Json = False, verbose: Verbose = False) -> int:

@@ -59,6 +59,16 @@ def studio(
         console.finish({"url": url, "folder": output_dir}, url)
         console.say("Open this address in a browser. Ctrl-C ends the studio.")
 
-    server.serve(Path(output_dir), host=host, port=port, browser=browser, on_ready=on_ready)
+    def on_closing() -> None:
+        console.say("Closing: what is being dreamed is kept. Ctrl-C again closes at once.")
+
+    server.serve(
+        Path(output_dir),
+        host=host,
+        port=port,
+        browser=browser,
+        on_ready=on_ready,
+        on_closing=on_closing,
+    )
     console.say("The studio is closed; what was made is kept.")
     return 0

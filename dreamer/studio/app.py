@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import importlib.util
 import json
 import mimetypes
 import os
@@ -109,7 +110,13 @@ class Studio:
         try:
             yield
         finally:
-            await run_in_threadpool(self.queue.close)
+            await run_in_threadpool(self._close)
+
+    def _close(self) -> None:
+        for job in self.queue.close():
+            with contextlib.suppress(OutputError):
+                said = {"kind": job.kind, "title": job.title, "asked": job.asked}
+                self.people[job.person].leave(said)
 
     def tell(self, key: str, name: str, data: Mapping[str, Any]) -> None:
         """Tell all pages of a person of something, from any thread."""
@@ -370,7 +377,10 @@ class Studio:
         return _file(wanted)
 
     def _person(self, request: Request) -> Person:
-        return self.people[request.scope["person"]]
+        person = self.people[request.scope["person"]]
+        for left in person.take_left():
+            self.queue.add_left(person.key, left["kind"], left["title"], left["asked"])
+        return person
 
     def _job(self, request: Request) -> Job | None:
         return self.queue.find(request.scope["person"], request.path_params["id"])
@@ -509,11 +519,11 @@ def _start(person: Person) -> dict[str, Any]:
             "quality": [*setting("ascent.quality").choices],
             "color": [each for each in colour_text.CHOICES if ":" not in each],
             "canvas": [*setting("ascent.canvas").choices],
-            "keep": [*mask_text.KEEPS],
+            "keep": [each for each in mask_text.KEEPS if each != "faces" or _sees_faces()],
             "guide": ["guide", "style", "like"],
         },
         "ranges": {name: _range(path) for name, path in _DIALS.items()}
-        | {"share": {"least": asks.LEAST_SHARE, "most": 1.0, "usual": 1.0, "help": _SHARE}},
+        | {"share": {"least": asks.LEAST_SHARE, "most": 1.0, "usual": 0.5, "help": _SHARE}},
         "sizes": [*asks.SIZES],
         "size": asks.SIZE,
         "limits": {
@@ -528,6 +538,11 @@ def _start(person: Person) -> dict[str, Any]:
         "accept": ACCEPT,
         "made_up": {name: [*size] for name, size in MADE_UP.items()},
     }
+
+
+def _sees_faces() -> bool:
+    """Whether the package that finds faces is installed."""
+    return importlib.util.find_spec("cv2") is not None
 
 
 def _class_target(index: int) -> str:

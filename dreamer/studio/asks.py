@@ -26,7 +26,7 @@ from dreamer.render.look import look as resolve
 from dreamer.settings import Settings, setting
 from dreamer.studio.people import MADE_UP, Person, from_here
 
-SIZES = (512, 768, 1024, 1600, 2048)
+SIZES = (512, 768, 1024, 1600, 2048, 4096, 8192)
 SIZE = 1024
 """The longer side of a dream unless told otherwise, px."""
 LARGEST = 8192
@@ -70,7 +70,7 @@ class Guide(_Body):
     photo: Name
     level: Name = "parts"
     how: Literal["guide", "style", "like"] = "guide"
-    weight: float = Field(default=1.0, ge=LEAST_SHARE, le=1.0)
+    weight: float = Field(default=0.5, ge=LEAST_SHARE, le=1.0)
 
 
 class LookBody(_Body):

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import html
+import json
 import os
 import re
 import secrets
@@ -57,15 +59,17 @@ class Keys:
 
     Args:
         folder: of the studio; made if it is missing.
-        token: that has to be shown once; None on this machine alone.
+        guarded: whether strangers have to show a token: beyond this machine.
 
     Attributes:
+        token: that has to be shown once; None if none has to be. It is the same each time, so that
+            who was let in once stays in; another secret makes another one.
         cookies: the names of those that know a person, and that say the token was shown.
     """
 
-    def __init__(self, folder: Path, token: str | None) -> None:
-        self.token = token
+    def __init__(self, folder: Path, *, guarded: bool = False) -> None:
         self._secret = _secret(folder / ".secret")
+        self.token = self.sign("token")[:32] if guarded else None
         # Browsers share cookies between ports, and the same studio may be at another one next time.
         known = hashlib.sha256(self._secret).hexdigest()[:8]
         self.cookies = (f"dreamer-person-{known}", f"dreamer-token-{known}")
@@ -125,6 +129,8 @@ class Guard:
         answer = self._refused(scope, headers)
         if answer is None:
             answer = self._known(scope, headers, own)
+        if answer is not None and scope["path"] == "/":
+            answer = _told(answer)
         await (answer or self._app)(scope, receive, sending)
 
     def _refused(self, scope: Scope, headers: Headers) -> Response | None:
@@ -181,6 +187,19 @@ class Guard:
 def refusal(status: int, message: str, advice: str) -> JSONResponse:
     """Return an error as the page gets all of them."""
     return JSONResponse({"error": {"message": message, "advice": advice}}, status_code=status)
+
+
+def _told(answer: Response) -> Response:
+    """Return a refusal as a page, for who opens one."""
+    if answer.status_code < 400:
+        return answer
+    error = json.loads(bytes(answer.body))["error"]
+    said = "".join(f"<p>{html.escape(error[name])}</p>" for name in ("message", "advice"))
+    text = (
+        f'<!doctype html><html lang="en"><meta name="viewport" content="width=device-width">'
+        f"<title>dreamer studio</title><h1>dreamer studio</h1>{said}</html>"
+    )
+    return Response(text, status_code=answer.status_code, media_type="text/html")
 
 
 def _cookie(name: str, value: str) -> str:

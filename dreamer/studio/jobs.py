@@ -11,6 +11,7 @@ import itertools
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -37,6 +38,7 @@ LIVE = 1024
 # Seconds between two messages about a job, and the share of its time that live pictures may take.
 _PAUSE, _SHOWING = 0.125, 0.15
 _ENDED: tuple[Status, ...] = ("done", "stopped", "failed")
+_GO_ON: tuple[Kind, ...] = ("film", "batch")
 _ACTIVE: tuple[Status, ...] = ("running", "stopping")
 
 _log = logging.getLogger(__name__)
@@ -171,6 +173,7 @@ class Queue:
         self._numbers = itertools.count(1)
         self._news = threading.Condition(threading.RLock())
         self._thread: threading.Thread | None = None
+        self._last = ""  # whose job was done last, or is
         self.closing = False
 
     def start(self) -> None:
@@ -178,13 +181,37 @@ class Queue:
         self._thread = threading.Thread(target=self._work, name="studio", daemon=True)
         self._thread.start()
 
-    def close(self, patience: float = 20.0) -> None:
-        """End what runs with what there is of it, and wait for that, at most so many seconds."""
+    def close(self, patience: float = 20.0) -> list[Job]:
+        """End what runs with what there is of it, and wait for that, at most so many seconds.
+
+        Returns:
+            The jobs that are left: those that waited, and what can go on where it was.
+        """
         with self._news:
+            left = [
+                job
+                for job in self._jobs.values()
+                if (job.status == "waiting" and not job.gives_way)
+                or (job.status == "running" and job.kind in _GO_ON)
+            ]
             self.closing = True
             self._news.notify_all()
         if self._thread is not None:
             self._thread.join(patience)
+        return [job for job in left if job.status != "done"]
+
+    def add_left(self, person: str, kind: Kind, title: str, asked: Mapping[str, Any]) -> Job:
+        """Add a job that an earlier studio left: it is over, and can be asked for again."""
+
+        def nothing(_: Handle) -> None:
+            return
+
+        with self._news:
+            job = Job(f"j{next(self._numbers)}", person, kind, title, nothing, asked)
+            job.status = "stopped"
+            job.notes.append("the studio was closed before it was done")
+            self._jobs[job.id] = job
+        return job
 
     def add(
         self,
@@ -326,8 +353,14 @@ class Queue:
         return next((job for job in line if not (hurried and job.gives_way)), None)
 
     def _line(self) -> list[Job]:
-        waiting = [job for job in self._jobs.values() if job.status == "waiting"]
-        return sorted(waiting, key=lambda job: job.gives_way)
+        """Return what waits: of each person one after the other, so that many wait for nobody."""
+        turns = Counter([self._last])
+        line: list[tuple[bool, int, Job]] = []
+        for job in self._jobs.values():
+            if job.status == "waiting":
+                line.append((job.gives_way, turns[job.person], job))
+                turns[job.person] += not job.gives_way
+        return [job for *_, job in sorted(line, key=lambda each: each[:2])]
 
     def _ahead(self, job: Job) -> int:
         """Return how many jobs are done before a waiting one."""
@@ -358,6 +391,8 @@ class Queue:
             if job.status != "waiting":
                 return
             job.status, job.began = "running", time.monotonic()
+            if not job.gives_way:
+                self._last = job.person
             self._tell_line(job)
         handle = Handle(self, job)
         try:

@@ -29,6 +29,7 @@ Told = Callable[[str, Mapping[str, Any]], None]
 
 MADE_UP = {"sky": (768, 512), "noise": (768, 512)}
 """What needs no photo, with its usual size, px."""
+_LEFT = ("dream", "preview", "film", "batch", "unit")
 MOST_FILES = 8000
 MOST_BYTES = 20_000_000_000
 """What one person may keep here."""
@@ -124,7 +125,9 @@ class Person:
         self.made: dict[str, Made] = {}
         self._told = told
         self._lock = threading.RLock()
+        self._left: list[dict[str, Any]] = []
         self._read()
+        files.remove_unfinished(folder)
 
     @property
     def presets(self) -> Path:
@@ -226,6 +229,25 @@ class Person:
         self._told("made", self.shown(made))
         return made
 
+    def leave(self, job: dict[str, Any]) -> None:
+        """Remember a job that the studio did not come to before it was closed.
+
+        Args:
+            job: its kind, its title, and the body that it was asked with.
+
+        Raises:
+            OutputError: it cannot be noted.
+        """
+        with self._lock:
+            self._left.append(job)
+            self._write()
+
+    def take_left(self) -> list[dict[str, Any]]:
+        """Return those jobs, once."""
+        with self._lock:
+            left, self._left = self._left, []
+        return left
+
     def keep_preview(self, name: str, data: bytes) -> None:
         """Keep a small picture, a JPEG, under a name of ours."""
         with files.replacing(self.previews / f"{name}.jpg") as stream:
@@ -280,6 +302,7 @@ class Person:
         values = {
             "photos": [asdict(photo) for photo in self.photos.values()],
             "made": [asdict(made) for made in self.made.values()],
+            "left": self._left,
         }
         with files.replacing(self._list) as stream:
             stream.write(json.dumps(values).encode())
@@ -294,11 +317,17 @@ class Person:
             if any(os.path.basename(name) != name for name in names):
                 return  # we write no such list
             here = [p for p in photos if p.kind in get_args(As) and self.path(p).is_file()]
+            left = [
+                {"kind": each["kind"], "title": str(each["title"])[:200], "asked": each["asked"]}
+                for each in values.get("left", [])
+                if each["kind"] in _LEFT and isinstance(each["asked"], dict)
+            ]
             made = [each for each in made if re.fullmatch(r"m[0-9]{1,9}", each.id)]
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return
         self.photos = {photo.id: photo for photo in here}
         self.made = {each.id: each for each in made}
+        self._left = left
 
 
 class People:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
+import os
 import signal
 import socket
 import threading
@@ -14,7 +14,6 @@ from typing import Any
 
 from dreamer.errors import OutputError, UsageError
 from dreamer.media import files
-from dreamer.studio import guard
 
 PORT = 8137
 """The usual port; the next free one if it is taken."""
@@ -46,6 +45,7 @@ def serve(
     port: int | None = None,
     browser: bool = False,
     on_ready: Callable[[str], None],
+    on_closing: Callable[[], None],
 ) -> None:
     """Serve the page until Ctrl-C; what is being dreamed then is kept as far as it is.
 
@@ -55,31 +55,38 @@ def serve(
         port: None for the usual one, or the next that is free; 0 for any.
         browser: whether to open the page.
         on_ready: told the page's address, once it answers.
+        on_closing: told that it was asked to end; asked once more, it ends at once.
 
     Raises:
         UsageError: a package is missing, or the host or port cannot be used.
         OutputError: nothing can be written to the folder.
     """
     uvicorn = library()
-    files.check(folder / "studio" / ".secret", overwrite=True)
-    listener = _listen(host, port)
-    number = listener.getsockname()[1]
-    token = None if host in guard.LOOPBACK else secrets.token_urlsafe(18)
+    from dreamer.studio import guard
     from dreamer.studio.app import Studio, build
 
+    files.check(folder / "studio" / "probe")
+    listener = _listen(host, port)
+    number = listener.getsockname()[1]
+    alone = host in guard.LOOPBACK
     try:
-        keys = guard.Keys(folder / "studio", token)
+        keys = guard.Keys(folder / "studio", guarded=not alone)
     except OSError as error:
         raise OutputError(
             f"'{files.shown(folder)}' cannot be used: {error.strerror}.", "Choose --output-dir."
         ) from error
     studio = Studio(folder)
-    shown = f"[{host}]" if ":" in host else host
-    url = f"http://{'localhost' if host in guard.LOOPBACK else shown}:{number}/"
-    if token is not None:
-        url += f"?token={token}"
+    url = f"http://{'localhost' if alone else _reached(host)}:{number}/"
+    if keys.token is not None:
+        url += f"?token={keys.token}"
 
     class Server(uvicorn.Server):  # type: ignore[misc, name-defined]
+        def handle_exit(self, number: int, frame: Any) -> None:
+            if self.should_exit:  # asked for twice: at once, and without another word
+                os._exit(130)
+            on_closing()
+            super().handle_exit(number, frame)
+
         async def startup(self, sockets: Any = None) -> None:
             await super().startup(sockets=sockets)
             on_ready(url)
@@ -129,6 +136,19 @@ def _listen(host: str, port: int | None) -> socket.socket:
                     "Choose another with --port, or leave it out.",
                 ) from error
     raise AssertionError("the last try either listens or is an error")
+
+
+def _reached(host: str) -> str:
+    """Return the address by which other devices reach this one, if it listens on all."""
+    if host in ("0.0.0.0", "::"):
+        family, far = (
+            (socket.AF_INET, "192.0.2.1") if host == "0.0.0.0" else (socket.AF_INET6, "2001:db8::1")
+        )
+        # Nothing is sent: it is asked from which address something would be.
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as asked:
+            asked.connect((far, 9))
+            host = str(asked.getsockname()[0])
+    return f"[{host}]" if ":" in host else host
 
 
 def _open(url: str) -> None:

@@ -142,12 +142,13 @@ class Served:
         studio: what the pages share.
     """
 
-    def __init__(self, folder: Path, token: str | None = None) -> None:
+    def __init__(self, folder: Path, *, guarded: bool = False) -> None:
         listener = socket.create_server(("127.0.0.1", 0))
         self.port = listener.getsockname()[1]
         self.folder = folder / "studio"
         self.studio = Studio(folder)
-        keys = guard.Keys(self.folder, token)
+        keys = guard.Keys(self.folder, guarded=guarded)
+        self.token = keys.token or ""
         config = uvicorn.Config(
             build(self.studio, keys), log_level="error", access_log=False, ws="none"
         )
@@ -174,10 +175,10 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, token: str | None = None) -> Iterator[Served]:
+def serving(folder: Path, *, guarded: bool = False) -> Iterator[Served]:
     """Serve a studio, with the folder as the one that we are in: commands are run there."""
     with contextlib.chdir(folder):
-        served = Served(Path("outputs"), token)
+        served = Served(Path("outputs"), guarded=guarded)
         try:
             yield served
         finally:

@@ -147,13 +147,16 @@ def test_a_guide_is_followed_at_one_level_and_names_no_other_file(
 
 
 def test_a_guide_has_its_share(person: Person) -> None:
-    whole = look(person, guide={"photo": "cat.png"})
+    whole = look(person, guide={"photo": "cat.png", "weight": 1})
     assert whole.overrides["target"] == "guide:outputs/a/photos/cat.png@parts"
     shared = look(
         person, target="block8:3", guide={"photo": "cat.png", "weight": 0.25, "how": "style"}
     )
     target = shared.overrides["target"]
     assert target == "0.75*block8:3 + 0.25*style:outputs/a/photos/cat.png@parts"
+    usual = look(person, preset="eyes", guide={"photo": "cat.png"}).overrides["target"]
+    assert usual.endswith("0.5*guide:outputs/a/photos/cat.png@parts")
+    assert "block8:96" in usual
 
 
 @pytest.mark.parametrize("keep", [["/etc/passwd"], ["faces", "secret.png"], ["edges,secret.png"]])

@@ -8,8 +8,6 @@ from serving import OURS, Served, Visitor, serving
 
 from dreamer.studio.guard import POLICY, Keys
 
-TOKEN = "a-token-of-this-test"
-
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
@@ -19,7 +17,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with serving(tmp_path_factory.mktemp("token"), TOKEN) as found:
+    with serving(tmp_path_factory.mktemp("token"), guarded=True) as found:
         yield found
 
 
@@ -33,9 +31,12 @@ def test_a_page_on_this_machine_is_answered(served: Served, host: str) -> None:
 )
 def test_other_names_of_this_machine_are_refused(served: Served, host: str) -> None:
     visitor = served.visitor()
-    for answer in (visitor.get("/", Host=host), visitor.post("/api/strip", Host=host)):
+    for answer in (visitor.get("/api/start", Host=host), visitor.post("/api/strip", Host=host)):
         assert answer.status == 421
         assert answer.message
+    page = visitor.get("/", Host=host)
+    assert page.status == 421
+    assert b"is no name of this studio" in page.data
 
 
 @pytest.mark.parametrize("name", ["index.html", "studio.js"])
@@ -178,15 +179,15 @@ def test_cookies_of_other_programs_on_this_machine_do_no_harm(served: Served) ->
 
 def test_studios_on_two_ports_keep_their_cookies_apart(served: Served, guarded: Served) -> None:
     here, there = served.visitor(), guarded.visitor(known=False)
-    assert there.get(f"/?token={TOKEN}").status == 303
+    assert there.get(f"/?token={guarded.token}").status == 303
     assert not {*here.cookies} & {*there.cookies}
 
 
 def test_a_person_is_the_same_after_a_restart(tmp_path: Path) -> None:
-    first, second = Keys(tmp_path, None), Keys(tmp_path, None)
+    first, second = Keys(tmp_path), Keys(tmp_path)
     person = "0123456789abcdef" * 2
     assert second.person(f"{person}.{first.sign(f'person {person}')}") == person
-    other = Keys(tmp_path / "other", None)
+    other = Keys(tmp_path / "other")
     assert other.person(f"{person}.{first.sign(person)}") is None
     # Whatever the port is: it is the folder that is the same.
     assert first.cookies == second.cookies
@@ -195,20 +196,31 @@ def test_a_person_is_the_same_after_a_restart(tmp_path: Path) -> None:
 
 def test_a_secret_that_was_cut_short_is_made_anew(tmp_path: Path) -> None:
     (tmp_path / ".secret").write_bytes(b"short")
-    Keys(tmp_path, None)
+    Keys(tmp_path)
     assert len((tmp_path / ".secret").read_bytes()) == 32
     assert (tmp_path / ".secret").stat().st_mode & 0o077 == 0
 
 
 def test_a_signature_of_one_thing_is_none_of_another(tmp_path: Path) -> None:
-    keys = Keys(tmp_path, TOKEN)
-    assert not keys.may(keys.sign(f"person {TOKEN}"))
-    assert keys.person(f"{TOKEN}.{keys.sign(f'token {TOKEN}')}") is None
+    keys = Keys(tmp_path, guarded=True)
+    assert keys.token is not None
+    assert not keys.may(keys.sign(f"person {keys.token}"))
+    assert keys.person(f"{keys.token}.{keys.sign(f'token {keys.token}')}") is None
 
 
-def enter(guarded: Served, token: str = TOKEN) -> Visitor:
+def test_the_token_is_the_same_as_long_as_the_secret_is(tmp_path: Path) -> None:
+    token = Keys(tmp_path, guarded=True).token
+    assert token == Keys(tmp_path, guarded=True).token
+    assert token is not None
+    assert len(token) == 32
+    (tmp_path / ".secret").unlink()
+    assert Keys(tmp_path, guarded=True).token != token
+    assert Keys(tmp_path).token is None
+
+
+def enter(guarded: Served) -> Visitor:
     visitor = guarded.visitor(known=False, host="192.0.2.7")
-    answer = visitor.get(f"/?token={token}")
+    answer = visitor.get(f"/?token={guarded.token}")
     assert answer.status == 303
     assert answer.headers["location"] == "/"
     return visitor
@@ -216,7 +228,7 @@ def enter(guarded: Served, token: str = TOKEN) -> Visitor:
 
 def test_the_token_is_shown_once_and_leaves_the_address(guarded: Served) -> None:
     visitor = enter(guarded)
-    assert TOKEN not in str(visitor.cookies)
+    assert guarded.token not in str(visitor.cookies)
     assert visitor.get("/").status == 200
     assert visitor.get("/api/start").status == 200
     assert visitor.post("/api/dream", {"photo": "none"}).status == 400
@@ -225,7 +237,10 @@ def test_the_token_is_shown_once_and_leaves_the_address(guarded: Served) -> None
 @pytest.mark.parametrize("given", ["", "?token=", "?token=wrong", "?token=%00", "?token=%ff%fe"])
 def test_without_the_token_there_is_nothing(guarded: Served, given: str) -> None:
     visitor = guarded.visitor(known=False)
-    assert visitor.get(f"/{given}").status == 401
+    refused = visitor.get(f"/{given}")
+    assert refused.status == 401
+    assert refused.headers["content-type"].startswith("text/html")
+    assert b"asks for its token" in refused.data
     assert visitor.cookies == {}
     for path in ("/api/start", "/api/events", "/assets/studio.js"):
         assert visitor.get(path + given).status == 401
@@ -234,8 +249,8 @@ def test_without_the_token_there_is_nothing(guarded: Served, given: str) -> None
 
 def test_the_token_opens_nothing_but_the_page(guarded: Served) -> None:
     visitor = guarded.visitor(known=False)
-    assert visitor.get(f"/api/start?token={TOKEN}").status == 401
-    assert visitor.post(f"/?token={TOKEN}").status in (401, 405)
+    assert visitor.get(f"/api/start?token={guarded.token}").status == 401
+    assert visitor.post(f"/?token={guarded.token}").status in (401, 405)
     assert visitor.cookies == {}
 
 

@@ -76,7 +76,7 @@ def test_jobs_are_done_in_order_and_one_at_a_time(line: Line) -> None:
         most = max(most, at_once)
         at_once -= 1
 
-    others = [line.add(run, person) for person in "abab"]
+    others = [line.add(run, person) for person in "bcbc"]
     assert [line.queue.shown(job)["ahead"] for job in (first, *others)] == [0, 1, 2, 3, 4]
     assert [job.status for job in others] == ["waiting"] * 4
     go.set()
@@ -84,6 +84,33 @@ def test_jobs_are_done_in_order_and_one_at_a_time(line: Line) -> None:
     assert line.order == [first.id, *(job.id for job in others)]
     assert most == 1
     assert line.statuses(first) == ["waiting", "running", "done"]
+
+
+def test_many_jobs_of_one_person_wait_for_those_of_others(line: Line) -> None:
+    first, go = line.held("a")
+    running(first)
+    mine = [line.add(person="a") for _ in range(3)]
+    yours = [line.add(person="b") for _ in range(2)]
+    assert [line.queue.shown(job)["ahead"] for job in mine] == [2, 4, 5]
+    assert [line.queue.shown(job)["ahead"] for job in yours] == [1, 3]
+    go.set()
+    line.over(*mine, *yours)
+    wanted = [first, yours[0], mine[0], yours[1], mine[1], mine[2]]
+    assert line.order == [job.id for job in wanted]
+
+
+def test_what_a_studio_did_not_come_to_is_left(line: Line) -> None:
+    first, go = line.held("a")
+    running(first)
+    waiting = line.add(person="a")
+    closing = threading.Timer(0.2, go.set)
+    closing.start()
+    left = line.queue.close()
+    closing.join()
+    assert left == [waiting]
+    again = line.queue.add_left("a", "film", "a film", {"photo": "sky"})
+    assert again.status == "stopped"
+    assert line.queue.shown(again)["asked"] == {"photo": "sky"}
 
 
 def test_everybody_is_told_when_the_line_moves(line: Line) -> None:

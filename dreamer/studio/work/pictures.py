@@ -160,7 +160,7 @@ def dream(body: DreamBody, person: Person, engine: Engine) -> Run:
             file=path.name,
             width=width,
             height=height,
-            command=asks.line("dream", *arguments, output=path),
+            command=asks.line("dream", *arguments, output=_whole(path, made.recipe)),
             asked=body.model_dump(mode="json", by_alias=True),
             photo=body.photo,
             notes=list(handle.job.notes),
@@ -171,6 +171,11 @@ def dream(body: DreamBody, person: Person, engine: Engine) -> Run:
         handle.job.made.append(entry.id)
 
     return run
+
+
+def _whole(path: Path, recipe: Recipe) -> Path:
+    """Return where a command makes a picture whole: not over what was kept of it."""
+    return path.with_stem(f"{path.stem}-whole") if recipe.partial else path
 
 
 def check_work(recipe: Recipe) -> None:
