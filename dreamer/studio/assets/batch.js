@@ -1,16 +1,16 @@
 // The tab Batch: many photos with some presets, unattended; and the page of the results.
-import { ended, field, waiting, write } from "./controls.js";
+import { clamp, field, write } from "./controls.js";
 import { clear, count, el, icon, short } from "./dom.js";
+import { failure, going, waiting } from "./jobs.js";
 import { draftsOf } from "./journey.js";
+import { recall, remember } from "./memory.js";
 import { dropped, photoList } from "./photos.js";
 
-const MOST_SEEDS = 8;
-const LONGEST_ZOOM = 60; // seconds of a photo's film
-const KEPT = "dreamer-batch"; // in the browser, so that a reload loses nothing
+const KEPT = "dreamer-batch";
 
 export function mount(root, studio) {
-  const { sizes } = studio.start;
-  let chosen = null; // names of presets; null until one is ticked: the one in use
+  const { sizes, limits } = studio.start;
+  let chosen = null; // names of presets; null until one is ticked: the look in use
   let current = null; // the job that runs or ran last
   let dials = true;
   const visible = () => !root.hidden && root.offsetParent !== null;
@@ -39,11 +39,13 @@ export function mount(root, studio) {
     grid,
   );
 
-  const own = () => studio.look.preset ?? "dream";
   const ticked = () => {
-    const names = chosen ?? new Set([own()]);
+    const { preset, from } = studio.look;
+    const names = chosen ?? new Set(from ? [] : [preset ?? "dream"]);
     return studio.start.presets.map((each) => each.name).filter((name) => names.has(name));
   };
+  /** The file whose settings are in use instead of a preset: they go where none is ticked. */
+  const fromFile = () => (ticked().length ? null : studio.look.from);
 
   function buildPresets() {
     boxes.clear();
@@ -95,9 +97,12 @@ export function mount(root, studio) {
         clear(picture, url ? el("img", { src: url, alt: "", loading: "lazy" }) : null);
       }
     }
-    presetHint.textContent = names.size
-      ? `${count(names.size, "preset")}, each on every photo.`
-      : "Tick at least one.";
+    const { from } = studio.look;
+    const file = studio.photos.get(from)?.name ?? "the file in use";
+    const many = `${count(names.size, "preset")}, each on every photo.`;
+    if (!from) presetHint.textContent = names.size ? many : "Tick at least one.";
+    else if (names.size) presetHint.textContent = `${many} With none, the settings of ${file} go.`;
+    else presetHint.textContent = `The settings of ${file}, on every photo; or tick presets.`;
   }
 
   // ---------------------------------------------------------------- settings
@@ -108,8 +113,8 @@ export function mount(root, studio) {
     sizes.map((each) => el("option", { value: String(each) }, `${each} px`)),
     el("option", { value: "" }, "Each photo's own"),
   );
-  size.value = String(studio.size ?? studio.start.size);
-  const seeds = el("input", { type: "number", min: "1", max: String(MOST_SEEDS), value: "1" });
+  size.value = String(sizes.includes(studio.size) ? studio.size : studio.start.size);
+  const seeds = el("input", { type: "number", min: "1", max: String(limits.seeds), value: "1" });
   const quality = el(
     "select",
     {},
@@ -120,7 +125,7 @@ export function mount(root, studio) {
   const zoom = el("input", {
     type: "number",
     min: "0.5",
-    max: String(LONGEST_ZOOM),
+    max: String(limits.batch_zoom),
     step: "0.5",
     placeholder: "none",
   });
@@ -155,9 +160,9 @@ export function mount(root, studio) {
   });
   zoom.addEventListener("input", () => drawSum());
 
-  const manySeeds = () => Math.min(MOST_SEEDS, Math.max(1, Math.round(Number(seeds.value)) || 1));
+  const manySeeds = () => clamp(Math.round(Number(seeds.value)) || 1, 1, limits.seeds);
   const zoomSeconds = () =>
-    zoom.value === "" ? null : Math.min(LONGEST_ZOOM, Math.max(0.5, Number(zoom.value) || 0.5));
+    zoom.value === "" ? null : clamp(Number(zoom.value) || 0.5, 0.5, limits.batch_zoom);
 
   /** What the Dream tab says beside the preset, for these photos as well; a mask fits only one. */
   function extra() {
@@ -174,23 +179,30 @@ export function mount(root, studio) {
     dialsText.textContent = `As in Dream: ${words.join("; ")}`;
     const ready = photos.ready();
     const names = ticked().length;
-    const pictures = ready * names * manySeeds();
-    const parts = [count(ready, "photo"), count(names, "preset")];
+    const pictures = ready * (fromFile() ? 1 : names) * manySeeds();
+    const parts = [count(ready, "photo")];
+    if (!fromFile()) parts.push(count(names, "preset"));
     if (manySeeds() > 1) parts.push(`${manySeeds()} dreams`);
     const films = zoomSeconds() ? `, and ${count(pictures, "film")}` : "";
     sum.textContent = ready
       ? `${parts.join(" × ")}: ${count(pictures, "picture")}${films}`
       : "Choose some photos first.";
-    const busy = current && !ended(current);
+    const busy = current && going(current);
     go.disabled = !pictures || Boolean(busy) || photos.pending() > 0;
   }
 
   go.addEventListener("click", async () => {
     const names = ticked();
+    const from = fromFile();
     const job = await studio.ask("/api/batch", {
       photos: photos.ids(),
       presets: names,
-      look: { ...(dials ? extra() : {}), preset: names[0], quality: quality.value || null },
+      look: {
+        ...(dials ? extra() : {}),
+        preset: names[0] ?? null,
+        from,
+        quality: quality.value || null,
+      },
       size: size.value ? Number(size.value) : null,
       seeds: manySeeds(),
       zoom: zoomSeconds(),
@@ -263,11 +275,11 @@ export function mount(root, studio) {
     const job = current;
     outcome.hidden = !job;
     if (!job) return;
-    const active = !ended(job);
+    const active = going(job);
     const items = job.result?.items ?? [];
     const done = items.filter((each) => ["done", "skipped"].includes(each.status)).length;
     const failed = items.filter((each) => each.status === "failed").length;
-    title.textContent = job.title || "The batch";
+    write(title, job.title || "The batch");
     progress.hidden = !active;
     progress.value = job.share ?? 0;
     stop.hidden = !active;
@@ -285,8 +297,8 @@ export function mount(root, studio) {
       stopped: `Stopped: ${tally || "nothing"} made. ${rest}`,
     }[job.status] ?? tally;
     problem.hidden = job.status !== "failed";
-    problem.textContent = [job.error?.message, job.error?.advice].filter(Boolean).join(" ");
-    const page = job.result?.page ?? madeOf(job)?.url ?? null;
+    if (job.status === "failed") write(problem, failure(job));
+    const page = madeOf(job)?.url ?? null;
     gallery.hidden = !page;
     if (page) gallery.href = page;
     copy.hidden = !madeOf(job);
@@ -335,6 +347,7 @@ export function mount(root, studio) {
               each.asked?.photos ? count(each.asked.photos.length, "photo") : "",
               (each.asked?.presets ?? []).slice(0, 4).join(", "),
               (each.asked?.presets ?? []).length > 4 ? "and more" : "",
+              each.asked?.look?.from ? `settings of ${each.asked.look.from}` : "",
               each.partial ? "stopped" : "",
               each.seconds ? `${short(each.seconds)} s` : "",
             ]
@@ -361,24 +374,14 @@ export function mount(root, studio) {
 
   /** Remember what is chosen: the photos themselves are with the server. */
   function keep() {
-    const ids = photos.ids();
-    try {
-      localStorage.setItem(KEPT, JSON.stringify({ ids, chosen: chosen && [...chosen] }));
-    } catch {
-      // A browser that keeps nothing is no reason to stop.
-    }
+    remember(KEPT, { ids: photos.ids(), chosen: chosen && [...chosen] });
   }
 
   /** Take up what was chosen before a reload, as far as the server still has it. */
-  function recall() {
-    let kept = {};
-    try {
-      kept = JSON.parse(localStorage.getItem(KEPT)) ?? {};
-    } catch {
-      // As above.
-    }
+  function again() {
+    const kept = recall(KEPT);
     if (Array.isArray(kept.chosen)) chosen = new Set(kept.chosen);
-    photos.recall(kept.ids ?? []);
+    if (Array.isArray(kept.ids)) photos.recall(kept.ids);
   }
 
   function draw() {
@@ -421,18 +424,18 @@ export function mount(root, studio) {
   studio.on("job", (job) => {
     if (job.kind === "strip" && visible()) drawPresets();
     if (job.kind !== "batch") return;
-    if (current && current.id !== job.id && (!ended(current) || ended(job))) return;
-    if (!current && ended(job)) return;
+    if (current?.id !== job.id && (!going(job) || (current && going(current)))) return;
     current = job;
     if (!visible()) return;
     drawOutcome();
     drawSum();
-    if (ended(job)) drawShelf();
+    if (!going(job)) drawShelf();
   });
-  studio.on("made", (each) => each.kind === "batch" && (!current || ended(current)) && draw());
+  studio.on("made", (each) => each.kind === "batch" && !(current && going(current)) && draw());
+  studio.on("gone", ({ made }) => made && draw());
   const newest = () => {
     const jobs = [...studio.jobs.values()].filter((job) => job.kind === "batch");
-    current = jobs.find((job) => !ended(job)) ?? jobs.at(-1) ?? null;
+    current = jobs.find(going) ?? jobs.at(-1) ?? null;
   };
   studio.on("state", () => {
     newest();
@@ -441,7 +444,7 @@ export function mount(root, studio) {
   });
   studio.on("tab", (name) => name === "batch" && draw());
   newest();
-  recall();
+  again();
   draw();
 
   return {

@@ -1,4 +1,5 @@
 // The layers, the channels of one of them, and the search for classes.
+import { write } from "./controls.js";
 import { clear, el, uid } from "./dom.js";
 import { pictures } from "./units.js";
 
@@ -215,7 +216,7 @@ export function browser(studio, { chosen, taken }) {
     whole.hidden = Boolean(found) || layer.name === "logits";
     if (found) return;
     show.hidden = true;
-    said.textContent = "";
+    write(said, "");
     title.textContent = `${layer.name}: ${layer.channels} channels`;
     grid.setAttribute("aria-label", `Channels of ${layer.name}`);
     grid.classList.toggle("units-named", layer.name === "logits");
@@ -258,11 +259,14 @@ export function browser(studio, { chosen, taken }) {
     const count = found.length === 1 ? "1 class" : `${found.length} classes`;
     const asked = search.value.trim();
     title.textContent = found.length ? `${count} for “${asked}”` : "No such class";
-    said.textContent = found.length
-      ? found.length > MATCHES
-        ? `The first ${MATCHES} are shown: another word finds fewer.`
-        : ""
-      : "The network knows 1000 things by name. Try a plainer word: dog, bird, boat, fruit.";
+    write(
+      said,
+      found.length
+        ? found.length > MATCHES
+          ? `The first ${MATCHES} are shown: another word finds fewer.`
+          : ""
+        : "The network knows 1000 things by name. Try a plainer word: dog, bird, boat, fruit.",
+    );
     grid.setAttribute("aria-label", "Classes found");
     grid.classList.add("units-named");
     const missing = listed.some((index) => !store.urls.has(named[index]));
@@ -348,22 +352,39 @@ export function browser(studio, { chosen, taken }) {
     focus(to);
   });
 
-  /** Show a target where it lies, and pick it. */
-  function find(of) {
-    const [name, index] = of.split(":");
-    const to = layers.find((each) => each.name === name);
-    if (of.startsWith("class:") && named.includes(of)) {
-      search.value = classes[named.indexOf(of)];
-      seek();
-    } else if (to) {
+  /**
+   * Show a target where it lies, and pick it; of several terms the first that lies anywhere.
+   *
+   * A level is no one thing to pick: its layer is shown. Returns whether something was picked.
+   */
+  function find(wanted) {
+    const layerOf = (term) =>
+      layers.find((each) => each.name === term.split(":")[0] || each.level === term);
+    const term = wanted
+      .split(/[+;]| - /)
+      .map((each) => each.trim().replace(/^[-\d.]+\s*\*\s*/, ""))
+      .find((each) => named.includes(each) || layerOf(each));
+    if (!term) return false;
+    const to = layerOf(term);
+    if (to) {
       open(to);
+      if (to.name !== term.split(":")[0]) return false;
     } else {
-      return;
+      search.value = classes[named.indexOf(term)];
+      seek();
     }
-    choose(of);
-    const cell = cells.find((each) => each.target === of);
-    if (cell && (index !== undefined || found)) requestAnimationFrame(() => reveal(cell));
+    choose(term);
+    const at = cells.findIndex((each) => each.target === term);
+    if (at >= 0) requestAnimationFrame(() => reveal(cells[at]));
+    return true;
   }
 
-  return { node, open: () => open(layer), find, release: empty, search, target: () => target };
+  /** Put the focus on what is picked. */
+  function enter() {
+    const at = cells.findIndex((each) => each.target === target);
+    if (at >= 0) focus(at);
+    else search.focus();
+  }
+
+  return { node, open: () => open(layer), find, enter, release: empty, search };
 }

@@ -1,19 +1,11 @@
 // Small controls, and small questions, that several tabs have.
-import { el, uid } from "./dom.js";
-
-/** Whether a job is over, one way or another. */
-export const ended = (job) => ["done", "stopped", "failed"].includes(job.status);
+import { el, icon, uid } from "./dom.js";
 
 /** A number, or the nearer of two limits. */
 export const clamp = (value, least, most) => Math.min(most, Math.max(least, value));
 
 /** A number with no more than some digits behind the point. */
 export const rounded = (value, digits = 2) => Number(value.toFixed(digits));
-
-/** What a job that waits says of itself. */
-export function waiting(job) {
-  return job.ahead ? `Waiting: ${job.ahead} ahead` : "It begins in a moment";
-}
 
 /** Write a text where it is another one: a live region says all that is written. */
 export function write(node, text) {
@@ -26,8 +18,9 @@ export function dial(label, input, written) {
   input.id = uid("dial");
   const output = el("output", { class: "value" });
   const show = () => {
-    output.textContent = written(Number(input.value));
-    input.setAttribute("aria-valuetext", output.textContent);
+    const text = written(Number(input.value));
+    write(output, text);
+    input.setAttribute("aria-valuetext", text);
   };
   const node = el(
     "div",
@@ -44,6 +37,19 @@ export function dial(label, input, written) {
 export function field(label, input) {
   input.id = uid("field");
   return el("div", { class: "field" }, el("label", { for: input.id }, label), input);
+}
+
+/** The two ways to begin: a photo, or clouds. */
+export function beginnings(studio, main) {
+  return [
+    el("button", {
+      class: main ? "button main" : "button", type: "button",
+      onclick: async () => studio.intake(await studio.choose()),
+    }, icon("photo"), "Choose a photo"),
+    el("button", {
+      class: "button", type: "button", onclick: () => studio.use("sky"),
+    }, icon("cloud"), "Start from clouds"),
+  ];
 }
 
 /** A slider. */

@@ -1,6 +1,7 @@
 // The dials of a look: each shows what the preset says until it is turned, and finds back to it.
 
 import { clear, count, el, icon, short, uid } from "./dom.js";
+import { write } from "./controls.js";
 import { upload } from "./server.js";
 import { going } from "./jobs.js";
 import { paint } from "./mask.js";
@@ -27,7 +28,7 @@ const HOW = {
 };
 
 /** A word of the wire, as the user reads it. */
-export function word(name) {
+function word(name) {
   return WORDS[name] ?? name;
 }
 
@@ -152,7 +153,9 @@ export function dials(root, studio) {
       el("button", {
         class: "button", type: "button",
         onclick: async () => {
-          const picked = await studio.picker({ target: studio.look.target });
+          const picked = await studio.picker({
+            start: studio.look.target ?? studio.base().target,
+          });
           if (picked) studio.change({ target: picked });
         },
       }, "Pick a channel or class..."),
@@ -370,6 +373,7 @@ function mask(studio, updates) {
 
 function guide(studio, updates) {
   const { choices, levels } = studio.start;
+  const { share } = studio.start.ranges;
   const ids = { how: uid("how"), level: uid("level"), weight: uid("weight") };
 
   async function take(files) {
@@ -377,7 +381,8 @@ function guide(studio, updates) {
     try {
       const { file } = await upload(files[0], "guide");
       studio.photos.set(file.id, file);
-      const now = studio.look.guide ?? { level: "parts", how: choices.guide[0], weight: 1 };
+      const usual = { level: "parts", how: choices.guide[0], weight: share.usual };
+      const now = studio.look.guide ?? usual;
       studio.change({ guide: { ...now, photo: file.id } });
     } catch (problem) {
       studio.tell(problem);
@@ -398,7 +403,7 @@ function guide(studio, updates) {
   const level = el("select", { id: ids.level, onchange: () => put({ level: level.value }) },
     levels.map((each) => el("option", { value: each }, each)));
   const weight = el("input", {
-    type: "range", id: ids.weight, min: 0.1, max: 2, step: 0.1,
+    type: "range", id: ids.weight, min: share.least, max: share.most, step: 0.05,
     oninput: () => put({ weight: Number(weight.value) }, "guide-weight"),
   });
   const told = el("output", { for: ids.weight });
@@ -409,7 +414,7 @@ function guide(studio, updates) {
       el("div", { class: "field" }, el("label", { for: ids.how }, "Lend its"), how),
       el("div", { class: "field" }, el("label", { for: ids.level }, "At the level of"), level)),
     about,
-    el("div", { class: "field" }, el("label", { for: ids.weight }, "Weight"), told, weight));
+    el("div", { class: "field" }, el("label", { for: ids.weight }, "Share"), told, weight));
   updates.push(() => {
     const now = studio.look.guide;
     empty.hidden = Boolean(now);
@@ -420,7 +425,9 @@ function guide(studio, updates) {
     how.value = now.how;
     level.value = now.level;
     weight.value = now.weight;
-    told.textContent = short(now.weight);
+    const text = `${Math.round(now.weight * 100)} %`;
+    write(told, text);
+    weight.setAttribute("aria-valuetext", text);
     about.textContent = HOW[now.how] ?? "";
     if (chip.dataset.key === now.photo) return;
     chip.dataset.key = now.photo;

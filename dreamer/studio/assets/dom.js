@@ -19,7 +19,7 @@ export function el(tag, attributes, ...children) {
 }
 
 /** Set one attribute, listener or property, as `el` does. */
-export function set(node, name, value) {
+function set(node, name, value) {
   if (name === "dataset") Object.assign(node.dataset, value);
   else if (name === "style") {
     for (const [key, what] of Object.entries(value)) node.style.setProperty(key, what);

@@ -1,8 +1,9 @@
 // The Dream tab: a photo, all presets on it, the dream as it grows, and what one takes away.
 
+import { beginnings, write } from "./controls.js";
 import { clear, el, icon, uid } from "./dom.js";
 import { Problem, upload } from "./server.js";
-import { going, tookTime } from "./jobs.js";
+import { doing, going, tookTime, waiting } from "./jobs.js";
 import { compare } from "./compare.js";
 import { dials, turned } from "./dials.js";
 import { tinted } from "./mask.js";
@@ -13,7 +14,7 @@ export function mount(root, studio) {
   const welcome = empty(studio);
   const stage = picture(studio);
   const presets = strip(studio);
-  const earlier = history(studio);
+  const earlier = shelf(studio);
   const settings = el("aside", { class: "dials card", "aria-label": "Dials" });
   const main = el("div", { class: "dream-main" },
     photoBar(studio), stage, presets, earlier);
@@ -107,27 +108,15 @@ function shownMade(studio) {
 
 // Without a photo
 
-function starts(studio, main) {
-  return [
-    el("button", {
-      class: main ? "button main" : "button", type: "button",
-      onclick: async () => studio.intake(await studio.choose()),
-    }, icon("photo"), "Choose a photo"),
-    el("button", {
-      class: "button", type: "button", onclick: () => studio.use("sky"),
-    }, icon("cloud"), "Start from clouds"),
-  ];
-}
-
 function empty(studio) {
-  const shelf = el("div", { class: "welcome-photos" });
-  const buttons = starts(studio, true);
+  const photos = el("div", { class: "welcome-photos" });
+  const buttons = beginnings(studio, true);
   buttons[1].classList.add("tall");
   function update() {
-    const photos = [...studio.photos.values()].filter((photo) => photo.as === "photo").slice(-8);
-    clear(shelf, photos.length > 0 && [
+    const given = [...studio.photos.values()].filter((photo) => photo.as === "photo").slice(-8);
+    clear(photos, given.length > 0 && [
       el("p", { class: "hint" }, "Or go on with one of these:"),
-      el("div", { class: "row" }, photos.reverse().map((photo) => el("button", {
+      el("div", { class: "row" }, given.reverse().map((photo) => el("button", {
         class: "thumb", type: "button", onclick: () => studio.use(photo), title: photo.name,
         "aria-label": `Dream on ${photo.name}`,
       }, preview(photo)))),
@@ -144,7 +133,7 @@ function empty(studio) {
     el("p", { class: "hint" },
       "Pasting works as well (", el("kbd", null, "Ctrl"), " ", el("kbd", null, "V"), "). ",
       "A dream of yours brings its settings back. Nothing leaves this computer."),
-    shelf);
+    photos);
 }
 
 // Above the stage: the photo in use, undo and redo
@@ -167,9 +156,7 @@ function photoBar(studio) {
     redo.setAttribute("aria-disabled", String(!studio.redoable));
     const others = [...studio.photos.values()].filter((each) => each.as === "photo");
     if (!others.some((each) => each.id === photo.id)) others.push(photo);
-    for (const id of ["sky", "noise"]) {
-      if (id !== photo.id) others.push({ id, name: id === "sky" ? "a sky of clouds" : "noise" });
-    }
+    others.push(...Object.values(studio.painted).filter((each) => each.id !== photo.id));
     const key = [photo.id, ...others.map((each) => each.id)].join("|");
     if (what.dataset.key === key) return;
     what.dataset.key = key;
@@ -189,7 +176,7 @@ function photoBar(studio) {
   }
   for (const name of ["look", "current", "photo", "state"]) studio.on(name, update);
   update();
-  const buttons = starts(studio, false);
+  const buttons = beginnings(studio, false);
   for (const button of buttons) button.classList.add("quiet");
   return el("div", { class: "photo-bar" }, what,
     el("div", { class: "row photo-starts" }, buttons), el("span", { class: "bar" }),
@@ -272,11 +259,6 @@ function picture(studio) {
     const still = made || file || kind === "photo" ? kind : job ? "job" : "draft";
     const key = [still, id, photo.id, still === "draft" ? draft : "", still === "job" ? draft : "",
       JSON.stringify(look.mask)].join("|");
-    if (job) {
-      title.textContent = job.status === "waiting"
-        ? (job.ahead ? `Waiting: ${job.ahead} ahead of you` : "Waiting")
-        : `Dreaming: ${job.doing || "it begins"}`;
-    }
     if (key !== drawn) {
       drawn = key;
       delete frame.dataset.url;
@@ -288,25 +270,23 @@ function picture(studio) {
       if (made) showMade(made);
       else if (file) {
         put(preview(file, `The picture ${file.name}`), file.width, file.height);
-        title.textContent = `${file.name}: its settings are taken up`;
+        write(title, `${file.name}: its settings are taken up`);
       } else {
         const url = still === "photo" ? null : draft;
         put(url
           ? el("img", { src: url, alt: `A draft of the preset ${preset}`, draggable: false })
           : preview(photo, `The photo ${photo.name}`),
         photo.width, photo.height, still === "job" ? null : overlay);
-        if (still === "photo") title.textContent = photo.url ? "The photo" : photo.name;
+        if (still === "photo") write(title, photo.url ? "The photo" : photo.name);
       }
     }
     if (still === "draft") {
       const more = turned(look);
       const name = preset ? `A small draft of ${preset}` : "The photo, before its dream";
-      title.textContent = draft || !preset
-        ? `${name}${more ? `. Not in it yet: ${more}` : ""}`
-        : `${preset}: its draft is on its way`;
-      if (!draft && !going(studio.job("strip") ?? { status: "done" })) {
-        title.textContent = `${preset ?? "Your look"}, not dreamed yet`;
-      }
+      const coming = going(studio.job("strip") ?? { status: "done" });
+      if (!draft && !coming) write(title, `${preset ?? "Your look"}, not dreamed yet`);
+      else if (!draft && preset) write(title, `${preset}: its draft is on its way`);
+      else write(title, `${name}${more ? `. Not in it yet: ${more}` : ""}`);
     }
     if (job?.frame) {
       wanted = job.frame;
@@ -333,8 +313,8 @@ function picture(studio) {
       ? compare({ before: of.url, after: made.url, alt, names: ["Photo", "Dream"] })
       : el("img", { src: made.url, alt, draggable: false }), made.width, made.height);
     const facts = [`${made.width} × ${made.height}`, made.seconds && tookTime(made.seconds)];
-    title.textContent = `${made.name}: ${facts.filter(Boolean).join(", ")}`
-      + (made.partial ? ", stopped before its end" : "");
+    write(title, `${made.name}: ${facts.filter(Boolean).join(", ")}`
+      + (made.partial ? ", stopped before its end" : ""));
     const place = uid("place");
     const where = el("p", { class: "note", id: place, hidden: true },
       (made.files ?? []).map((path) => el("code", null, path)));
@@ -365,7 +345,7 @@ function picture(studio) {
     clear(below, where, (made.notes ?? []).map((note) => el("p", { class: "note" }, note)));
   }
 
-  for (const name of ["look", "current", "shown", "job", "made", "state", "photo"]) {
+  for (const name of ["look", "current", "shown", "job", "made", "state", "photo", "gone"]) {
     studio.on(name, update);
   }
   update();
@@ -487,9 +467,9 @@ function strip(studio) {
       it.thumb.tabIndex = name === (focused || now || studio.start.presets[0].name) ? 0 : -1;
     }
     let text = "";
-    if (job?.status === "waiting") text = `drafts wait${job.ahead ? `, ${job.ahead} ahead` : ""}`;
+    if (job?.status === "waiting") text = waiting(job);
     else if (job && going(job)) text = `${drafts.size} of ${thumbs.size} drafts`;
-    if (state.textContent !== text) state.textContent = text;
+    write(state, text);
     again.hidden = Boolean(studio.job("strip")) || askStrip.photo === studio.current.id;
     const restored = studio.look.from
       && (studio.restored.get(studio.look.from) ?? studio.photos.get(studio.look.from)?.restored);
@@ -567,15 +547,11 @@ function actions(studio, title) {
     run.hidden = !now;
     title.hidden = Boolean(now) && now === shownJob(studio);
     if (!now) return;
-    let words = now.doing || "It begins";
-    const ahead = now.ahead ? `: ${now.ahead} ahead of you` : "";
-    if (now.status === "waiting") words = `Waiting${ahead}`;
-    if (now.status === "stopping") words = "Stopping, and keeping what there is";
-    if (text.textContent !== words) text.textContent = words;
+    const stopping = now.status === "stopping";
+    write(text, stopping ? "Stopping, and keeping what there is" : doing(now));
     bar.value = now.share ?? 0;
-    stop.disabled = now.status === "stopping";
-    const name = now.status === "waiting" ? "Do not dream it" : "Stop and keep";
-    if (stop.lastChild.textContent !== name) stop.lastChild.textContent = name;
+    stop.disabled = stopping;
+    write(stop.lastChild, now.status === "waiting" ? "Do not dream it" : "Stop and keep");
   }
   studio.on("job", (it) => it.kind === "dream" && update());
   for (const name of ["shown", "state", "gone"]) studio.on(name, update);
@@ -585,7 +561,7 @@ function actions(studio, title) {
 
 // Earlier dreams
 
-function history(studio) {
+function shelf(studio) {
   const heading = uid("earlier");
   const list = el("div", { class: "earlier-list" });
   const node = el("section", { class: "earlier", "aria-labelledby": heading },
@@ -621,13 +597,13 @@ function history(studio) {
       thumbs.get(made.id).setAttribute("aria-pressed", String(shown));
     }
   }
-  for (const name of ["made", "state", "shown", "look"]) studio.on(name, update);
+  for (const name of ["made", "state", "shown", "look", "gone"]) studio.on(name, update);
   studio.on("made", (made) => {
     // A dream that was left for another one ends unseen.
-    const waits = [...studio.jobs.values()].some(
+    const seen = studio.shown === `made:${made.id}` || [...studio.jobs.values()].some(
       (job) => studio.shown === `job:${job.id}` && (going(job) || job.made?.includes(made.id)),
     );
-    if (made.kind === "dream" && studio.tab === "dream" && !waits) {
+    if (made.kind === "dream" && studio.tab === "dream" && !seen) {
       studio.say(`${made.name} is done: it is under Earlier dreams.`);
     }
   });

@@ -1,4 +1,4 @@
-// What a job is to the page.
+// What a job is to the page, and what is said of it.
 
 const GOING = new Set(["waiting", "running", "stopping"]);
 
@@ -12,4 +12,32 @@ export function tookTime(seconds) {
   if (seconds < 9.95) return `${Math.round(seconds * 10) / 10} s`;
   if (seconds < 100) return `${Math.round(seconds)} s`;
   return `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
+}
+
+/** What a job that waits says of itself. */
+export function waiting(job) {
+  return job.ahead ? `Waiting: ${job.ahead} ahead of you` : "Waiting: next in line";
+}
+
+/** Why a job failed, and what to do about it. */
+export function failure(job) {
+  return [job.error?.message, job.error?.advice].filter(Boolean).join(" ") || "It failed.";
+}
+
+/** What a job does, or what became of it. */
+export function doing(job) {
+  switch (job.status) {
+    case "waiting":
+      return waiting(job);
+    case "running":
+      return job.doing || "It begins";
+    case "stopping":
+      return "Stopping";
+    case "stopped":
+      return "Stopped";
+    case "failed":
+      return failure(job);
+    default:
+      return job.seconds ? `Done in ${tookTime(job.seconds)}` : "Done";
+  }
 }

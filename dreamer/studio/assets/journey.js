@@ -105,7 +105,7 @@ export function journey(zoom) {
   );
 
   const sharedName = () =>
-    studio.look.target ?? studio.look.preset ?? (studio.look.from ? "the file's look" : "dream");
+    studio.look.target ?? (studio.look.from ? "the file's look" : studio.look.preset ?? "dream");
   const isPreset = (name) => studio.start.presets.some((each) => each.name === name);
 
   /** The picture of a look on this photo, or what its target looks for. */
@@ -154,7 +154,8 @@ export function journey(zoom) {
           )
         : el("div", { class: "block block-only", title: label }, inside);
       const item = el("li", { class: "block-item" }, block);
-      item.style.flexGrow = each.seconds;
+      // Less than 1 in all would leave a part of the line empty.
+      item.style.flexGrow = each.seconds * 100;
       if (many) item.append(edge(index));
       line.append(item);
     });
@@ -162,8 +163,9 @@ export function journey(zoom) {
       focus(clamp(focused, 0, looks.length - 1));
     }
     sum.textContent = `${short(zoom.total())} s in all`;
+    const file = studio.look.from ? " Of the file's settings a journey has only the target." : "";
     hint.textContent = many
-      ? "One look after the other. Drag an edge to make a look longer; the next gives way."
+      ? `One look after the other. Drag an edge to make a look longer; the next gives way.${file}`
       : "One look all through. A journey goes through several, which melt into each other.";
     editor.hidden = !many;
     begin.hidden = many;
@@ -269,7 +271,10 @@ export function journey(zoom) {
   }
 
   begin.addEventListener("click", () => {
-    const first = studio.look.target ?? studio.look.preset ?? "dream";
+    const { look } = studio;
+    // The settings of a file cannot go with presets: its target can.
+    const first =
+      look.target ?? (look.from ? studio.base().target : null) ?? look.preset ?? "dream";
     const half = Math.max(SHORTEST, Math.round(zoom.plan.seconds) / 2);
     zoom.plan.journey = [{ what: first, seconds: half }];
     zoom.plan.journey.push({ what: another(), seconds: half });

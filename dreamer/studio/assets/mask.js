@@ -1,5 +1,6 @@
 // Painting where to dream: a canvas over the photo, by pointer, finger or keyboard.
 
+import { write } from "./controls.js";
 import { el, icon, uid } from "./dom.js";
 
 const LONGEST = 1024; // px: as fine as a mask with a soft edge has to be
@@ -244,7 +245,7 @@ export async function paint({ photo, mask = null, feather: range }) {
   const soft = el("input", {
     type: "range", id: ids.feather, min: range.least, max: Math.min(range.most, 0.2), step: 0.005,
     value: mask?.feather ?? range.usual, oninput: () => {
-      told.textContent = `${Math.round(soft.value * 1000) / 10}%`;
+      write(told, `${Math.round(soft.value * 1000) / 10}%`);
     },
   });
   const told = el("output", { for: ids.feather }, `${Math.round(soft.value * 1000) / 10}%`);

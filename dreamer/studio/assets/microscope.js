@@ -1,12 +1,16 @@
 // The tab Microscope, and the dialog that picks a channel or class.
 import { browser } from "./browser.js";
-import { ended, waiting } from "./controls.js";
+import { write } from "./controls.js";
 import { clear, el } from "./dom.js";
+import { doing, failure, going } from "./jobs.js";
 import { meaning, pictures } from "./units.js";
 
-/** Write a word as a shell needs it. */
+/** Write a word as the shell of this machine needs it: that of Windows knows no single quotes. */
 function quoted(word) {
-  return /^[\w:.,@=/-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+  if (/^[\w:.,@=/-]+$/.test(word)) return word;
+  const system = navigator.userAgentData?.platform ?? navigator.platform ?? "";
+  if (/^win/i.test(system)) return `"${word.replaceAll('"', '\\"')}"`;
+  return `'${word.replaceAll("'", "'\\''")}'`;
 }
 
 /**
@@ -65,8 +69,8 @@ export function pick(studio, options = {}) {
     document.body.append(dialog);
     dialog.showModal();
     view.open();
-    if (options.start) view.find(options.start);
-    view.search.focus();
+    if (options.start && view.find(options.start)) view.enter();
+    else view.search.focus();
   });
 }
 
@@ -80,9 +84,9 @@ function detail(studio) {
   const name = el("h3", { class: "unit-target" });
   const text = el("p", { class: "hint" });
   const progress = el("progress", { class: "progress", max: "1", "aria-label": "Painting" });
-  const doing = el("p", { class: "hint" });
+  const line = el("p", { class: "hint" });
   const stop = el("button", { type: "button", class: "button" }, "Stop");
-  const running = el("div", { class: "unit-running stack" }, progress, doing, stop);
+  const running = el("div", { class: "unit-running stack" }, progress, line, stop);
   const problem = el("p", { class: "error", role: "alert" });
   const notes = el("p", { class: "note" });
   const download = el("a", { class: "button", download: "" }, "Download");
@@ -131,7 +135,7 @@ function detail(studio) {
     body.hidden = !target;
     if (!target) return;
     const large = made();
-    const job = asked && asked.asked?.target === target && !ended(asked) ? asked : null;
+    const job = asked && asked.asked?.target === target && going(asked) ? asked : null;
     const url = job?.frame ?? large?.url ?? store.urls.get(target) ?? null;
     if (stage.dataset.url !== (url ?? "")) {
       stage.dataset.url = url ?? "";
@@ -151,16 +155,12 @@ function detail(studio) {
     running.hidden = !job;
     if (job) {
       progress.value = job.share ?? 0;
-      doing.textContent =
-        job.status === "waiting" ? waiting(job) : (job.doing ?? "") || "Painting";
+      write(line, doing(job));
       stop.disabled = job.status === "stopping";
     }
     const failed = asked && asked.asked?.target === target && asked.status === "failed";
     problem.hidden = !failed;
-    if (failed) {
-      const { message = "It failed.", advice } = asked.error ?? {};
-      problem.textContent = [message, advice].filter(Boolean).join(" ");
-    }
+    if (failed) write(problem, failure(asked));
     notes.hidden = !large?.notes?.length;
     notes.textContent = (large?.notes ?? []).join(" ");
     paint.disabled = Boolean(job);
@@ -184,10 +184,7 @@ function detail(studio) {
     studio.say(`The target is now ${target}.`);
   });
   add.addEventListener("click", () => {
-    const preset = studio.start.presets.find(
-      (each) => each.name === (studio.look.preset ?? "dream"),
-    );
-    const before = studio.look.target ?? preset?.settings?.target;
+    const before = studio.look.target ?? studio.base().target;
     const sum = before ? `${before} + ${target}` : target;
     studio.change({ target: sum });
     studio.say(`The target is now ${sum}.`);
@@ -199,11 +196,16 @@ function detail(studio) {
     );
   });
   studio.on("job", (job) => {
-    if (job.kind !== "unit" || (asked && asked.id !== job.id && ended(job))) return;
+    if (job.kind !== "unit" || (asked && asked.id !== job.id && !going(job))) return;
     asked = job;
     draw();
   });
   studio.on("made", (each) => each.kind === "unit" && draw());
+  studio.on("gone", ({ made: id }) => id && draw());
+  studio.on("state", () => {
+    asked = studio.jobs.get(asked?.id) ?? null; // the studio may be another one
+    draw();
+  });
   let looked = null;
   /** Ask for the small picture of a channel or class, if nobody else does. */
   function look(of) {
@@ -284,6 +286,7 @@ export function mount(root, studio) {
   }
   shelve();
   studio.on("made", (each) => each.kind === "unit" && shelve());
+  studio.on("gone", ({ made }) => made && shelve());
   studio.on("state", shelve);
 
   let opened = false;

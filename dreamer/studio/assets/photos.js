@@ -348,7 +348,7 @@ export function photoList(studio, changed) {
       for (const each of [...photos]) {
         if (each.state !== "here" || studio.photos.has(each.photo.id)) continue;
         if (each.file) each.state = "waiting";
-        else if (!["sky", "noise"].includes(each.photo.id)) {
+        else if (!studio.painted[each.photo.id]) {
           refuse(each, "not in the studio any more");
         }
       }

@@ -1,7 +1,8 @@
 // The queue: a list of this person's jobs at the foot of the page.
 
+import { write } from "./controls.js";
 import { $, clear, count, el, icon } from "./dom.js";
-import { going, tookTime } from "./jobs.js";
+import { doing, going } from "./jobs.js";
 
 // Such jobs are for this page itself: their answers are shown where they were asked for.
 const SILENT = new Set(["strip", "suggest", "units"]);
@@ -79,7 +80,7 @@ export function queue(node, studio, folded, onfold) {
         row.title.title = job.title;
       }
       const text = doing(job);
-      if (row.about.textContent !== text) row.about.textContent = text;
+      write(row.about, text);
       row.bar.hidden = !going(job);
       row.bar.value = job.share ?? 0;
       row.bar.setAttribute("aria-label", `Progress of ${job.title}`);
@@ -97,7 +98,7 @@ export function queue(node, studio, folded, onfold) {
       ? `${first.title}: ${doing(first)}${others}`
       : first ? "Queue" : `${count(ended, "job has", "jobs have")} ended`;
     const summary = $(".summary", node);
-    if (summary.textContent !== text) summary.textContent = text;
+    write(summary, text);
     $(".clear-ended", node).hidden = folded || ended < 2;
     const bar = $(".queue-progress", node);
     bar.hidden = !folded || !first;
@@ -136,18 +137,4 @@ export function queue(node, studio, folded, onfold) {
   );
   for (const name of ["job", "state", "gone"]) studio.on(name, draw);
   draw();
-}
-
-/** What a job does, or what became of it. */
-function doing(job) {
-  if (job.status === "waiting") {
-    return job.ahead ? `Waiting, ${job.ahead} ahead of you` : "Waiting, next in line";
-  }
-  if (job.status === "running") return job.doing || "Working";
-  if (job.status === "stopping") return "Stopping";
-  if (job.status === "stopped") return "Stopped";
-  if (job.status === "failed") {
-    return [job.error?.message, job.error?.advice].filter(Boolean).join(" ") || "Failed";
-  }
-  return job.seconds ? `Done in ${tookTime(job.seconds)}` : "Done";
 }

@@ -73,31 +73,35 @@ export function upload(file, as = "photo") {
 /**
  * Listen to the server: handlers by event name, and `open` and `lost` for the connection.
  *
- * The browser connects again by itself; where it gives up, this does it. Returns a function that
- * ends it.
+ * The browser connects again by itself; where it gives up, this does it. A page that is not looked
+ * at holds no connection, as a browser allows a host only six: it is told everything when it is
+ * looked at again.
  */
 export function events(handlers) {
   let source = null;
   let timer = 0;
-  let ended = false;
+  function leave() {
+    clearTimeout(timer);
+    source?.close();
+    source = null;
+  }
   function connect() {
-    source = new EventSource("/api/events");
-    source.addEventListener("open", () => handlers.open?.());
-    source.addEventListener("error", () => {
+    leave();
+    const own = new EventSource("/api/events");
+    source = own;
+    own.addEventListener("open", () => handlers.open?.());
+    own.addEventListener("error", () => {
+      if (source !== own) return;
       handlers.lost?.();
-      if (source.readyState === EventSource.CLOSED && !ended) {
-        clearTimeout(timer);
-        timer = setTimeout(connect, 3000);
-      }
+      if (own.readyState === EventSource.CLOSED) timer = setTimeout(connect, 3000);
     });
     for (const name of ["state", "job", "made", "photo", "gone"]) {
-      source.addEventListener(name, (event) => handlers[name]?.(JSON.parse(event.data)));
+      own.addEventListener(name, (event) => {
+        if (source === own) handlers[name]?.(JSON.parse(event.data));
+      });
     }
   }
-  connect();
-  return () => {
-    ended = true;
-    clearTimeout(timer);
-    source.close();
-  };
+  const look = () => (document.hidden ? leave() : connect());
+  document.addEventListener("visibilitychange", look);
+  look();
 }

@@ -1,7 +1,9 @@
 // The shell: tabs, theme, queue, messages, files that come in, and the state that all tabs share.
 
+import { write } from "./controls.js";
 import { $, clear, el, icon, typing } from "./dom.js";
 import { going } from "./jobs.js";
+import { known, recall, remember } from "./memory.js";
 import { queue } from "./queue.js";
 import { Problem, events, get, post, upload } from "./server.js";
 
@@ -11,10 +13,7 @@ const TABS = [
   ["batch", "Batch", () => import("./batch.js")],
   ["microscope", "Microscope", () => import("./microscope.js")],
 ];
-const PAINTED = {
-  sky: { id: "sky", name: "a sky of clouds", url: null, width: 768, height: 512 },
-  noise: { id: "noise", name: "noise", url: null, width: 768, height: 512 },
-};
+const NAMES = { sky: "a sky of clouds" }; // of what is painted
 const MEMORY = "dreamer.studio";
 const THEME = "dreamer.theme";
 // Where each kind of job is shown.
@@ -23,27 +22,11 @@ const HOME = {
 };
 
 /** A look of which nothing is said but the preset. */
-export function plain(preset = "dream") {
+function plain(preset = "dream") {
   return {
     preset, from: null, target: null, strength: null, octaves: null, quality: null, color: null,
     blend: null, likeness: null, canvas: null, keep: null, mask: null, guide: null,
   };
-}
-
-function recall(key) {
-  try {
-    return JSON.parse(localStorage.getItem(key)) ?? {};
-  } catch {
-    return {}; // not allowed, or not ours
-  }
-}
-
-function remember(key, value) {
-  try {
-    localStorage.setItem(key, JSON.stringify(value));
-  } catch {
-    // Without storage the page works, and forgets.
-  }
 }
 
 const listeners = new Map();
@@ -67,6 +50,7 @@ const studio = {
   made: new Map(),
   photos: new Map(),
   restored: new Map(), // look.from -> Restored
+  painted: {}, // what is dreamed on without a photo, by its id
   current: null,
   look: plain(),
   seed: 0,
@@ -86,9 +70,9 @@ const studio = {
 
   /** Take a photo, "sky" or "noise" as the one to dream on. */
   use(photo) {
-    const current = typeof photo === "string" ? PAINTED[photo] ?? studio.photos.get(photo) : photo;
+    const current = typeof photo === "string" ? source(photo) : photo;
     if (!current) return;
-    if (!PAINTED[current.id]) studio.photos.set(current.id, current);
+    if (!studio.painted[current.id]) studio.photos.set(current.id, current);
     let look = studio.look;
     if (look.mask && current.id !== studio.current?.id) look = { ...look, mask: null };
     apply({ current, look, shown: "photo" });
@@ -117,8 +101,8 @@ const studio = {
 
   /** Take up settings as they were asked for, and show a picture of them. */
   restore(asked, shown = "draft") {
-    const look = { ...plain(asked.look?.from ? null : "dream"), ...asked.look };
-    const current = PAINTED[asked.photo] ?? studio.photos.get(asked.photo) ?? studio.current;
+    const look = { ...plain(asked.look?.from ? null : "dream"), ...known(asked.look, plain(null)) };
+    const current = source(asked.photo) ?? studio.current;
     apply({
       look,
       current,
@@ -273,6 +257,11 @@ const studio = {
   },
 };
 
+/** What is dreamed on, by its id. */
+function source(id) {
+  return studio.painted[id] ?? studio.photos.get(id) ?? null;
+}
+
 function emit(name, ...details) {
   for (const fn of [...(listeners.get(name) ?? [])]) fn(...details);
 }
@@ -348,9 +337,8 @@ function takeUp({ file, restored = file?.restored }) {
   else if (restored.kind === "visual") studio.open("microscope", { asked });
   else {
     studio.open("dream");
-    const known = PAINTED[asked.photo] ?? studio.photos.get(asked.photo);
     // Without its photo, a look is for the photo in use; without any, for the picture itself.
-    if (!known && !studio.current && file) studio.use(file);
+    if (!source(asked.photo) && !studio.current && file) studio.use(file);
     studio.restore(asked, file ? `file:${file.id}` : "draft");
   }
 }
@@ -385,7 +373,7 @@ function buildTabs() {
   });
   addEventListener("hashchange", () => {
     const name = location.hash.slice(1);
-    if (name !== tab && TABS.some(([known]) => known === name)) select(name);
+    if (name !== tab && TABS.some(([other]) => other === name)) select(name);
   });
 }
 
@@ -405,7 +393,9 @@ async function select(wanted, options = null) {
   if (!mounted.has(name)) {
     mounted.set(name, {});
     try {
-      const module = await load();
+      // A tab may be chosen before the page knows anything.
+      const [module] = await Promise.all([load(), resumed]);
+      clear(panel);
       mounted.set(name, module.mount(panel, studio) ?? {});
     } catch (error) {
       mounted.delete(name);
@@ -416,7 +406,7 @@ async function select(wanted, options = null) {
     }
   }
   if (options) mounted.get(name).open?.(options);
-  emit("tab", name, options);
+  if (tab === name) emit("tab", name, options);
 }
 
 // Theme
@@ -471,17 +461,20 @@ function listen() {
     },
     lost: () => {
       lost.hidden = false;
-      lost.textContent =
+      write(lost,
         "The studio does not answer just now. Nothing is lost: the page connects again by itself. "
-        + "If the studio was closed, start `dreamer studio` again.";
+        + "If the studio was closed, start `dreamer studio` again.");
     },
     state: (state) => {
+      const before = { jobs: studio.jobs, made: studio.made };
       studio.jobs = new Map(state.jobs.map((job) => [job.id, job]));
       studio.made = new Map(state.made.map((made) => [made.id, made]));
       studio.photos = new Map(state.photos.map((photo) => [photo.id, photo]));
-      if (!ready) resume();
+      const first = !ready;
+      if (first) resume();
       else check();
       emit("state", state);
+      if (!first) catchUp(before);
     },
     job: took,
     made: (made) => {
@@ -492,16 +485,31 @@ function listen() {
       studio.photos.set(photo.id, photo);
       emit("photo", photo);
     },
-    gone: ({ job }) => {
-      studio.jobs.delete(job);
-      emit("gone", { job });
+    gone: ({ job = null, made = null }) => {
+      if (job) studio.jobs.delete(job);
+      if (made) {
+        studio.made.delete(made);
+        if (studio.shown === `made:${made}`) studio.show("draft");
+      }
+      emit("gone", { job, made });
     },
   });
 }
 
+/** Tell of what happened while the page was not connected, as if it happened now. */
+function catchUp(before) {
+  for (const made of studio.made.values()) if (!before.made.has(made.id)) emit("made", made);
+  for (const job of studio.jobs.values()) {
+    const was = before.jobs.get(job.id);
+    if (was && !going(was)) continue;
+    emit("job", job);
+    if (was && !going(job)) ended(job);
+  }
+}
+
 /** Take up what was in use when the page was left, as far as it is still there. */
 function resume() {
-  const look = { ...plain(), ...saved.look };
+  const look = { ...plain(null), ...known(saved.look, plain(null)) };
   const there = (id) => !id || studio.photos.has(id);
   if (saved.restored && look.from) studio.restored.set(look.from, saved.restored);
   if (look.from && !there(look.from) && !saved.restored) look.from = null;
@@ -510,23 +518,27 @@ function resume() {
   }
   if (!there(look.mask?.photo)) look.mask = null;
   if (!there(look.guide?.photo)) look.guide = null;
-  const current = PAINTED[saved.photo] ?? studio.photos.get(saved.photo) ?? null;
+  const { share } = studio.start.ranges;
+  if (look.guide && !(look.guide.weight >= share.least && look.guide.weight <= share.most)) {
+    look.guide = { ...look.guide, weight: share.usual };
+  }
+  const current = source(saved.photo);
   const [kind, id] = String(saved.shown ?? "photo").split(/:(.*)/s);
-  const known = { job: studio.jobs, made: studio.made, file: studio.photos }[kind];
-  const shown = !known || known.has(id) ? saved.shown ?? "photo" : "draft";
+  const those = { job: studio.jobs, made: studio.made, file: studio.photos }[kind];
+  const shown = !those || those.has(id) ? saved.shown ?? "photo" : "draft";
   ready = true;
   apply({
     current, look, shown, seed: saved.seed ?? 0,
     size: saved.size === undefined ? studio.start.size : saved.size,
   });
-  select(location.hash.slice(1) || saved.tab || "dream");
   resolveResumed();
+  select(location.hash.slice(1) || saved.tab || "dream");
 }
 
 /** After the connection was lost: the studio may be another one, that does not know our files. */
 function check() {
   const { current, look } = studio;
-  if (current && !PAINTED[current.id] && !studio.photos.has(current.id)) {
+  if (current && !studio.painted[current.id] && !studio.photos.has(current.id)) {
     studio.say("The studio was started anew, and has no photo of yours yet: give it again.");
     const kept = { ...look, mask: null, guide: null, from: null };
     apply({ current: null, look: kept, shown: "photo" });
@@ -543,7 +555,7 @@ function busy(text) {
       node = el("div", { class: "toast", id: "busy" }, el("p"));
       $("#toasts").append(node);
     }
-    node.firstChild.textContent = `${text} ...`;
+    write(node.firstChild, `${text} ...`);
   }
 }
 
@@ -601,12 +613,15 @@ async function begin() {
     } catch (problem) {
       const lost = $("#lost");
       lost.hidden = false;
-      lost.textContent = `${problem.message} ${problem.advice ?? ""}`;
+      write(lost, `${problem.message} ${problem.advice ?? ""}`);
       await new Promise((resolve) => setTimeout(resolve, 3000));
     }
   }
   $("#lost").hidden = true;
   studio.size = studio.start.size;
+  for (const [id, [width, height]] of Object.entries(studio.start.made_up)) {
+    studio.painted[id] = { id, name: NAMES[id] ?? id, url: null, width, height };
+  }
   listen();
 }
 

@@ -1,8 +1,7 @@
 // Small pictures of what channels and classes look for, and what those are called.
-import { ended } from "./controls.js";
+import { going } from "./jobs.js";
 import { post } from "./server.js";
 
-const SCREENFUL = 48; // what the server takes at once
 const SETTLE = 250; // ms of rest before pictures are asked for: scrolling past asks for nothing
 
 /** Pictures of what targets look for: asked for only while they are in view, one job at a time. */
@@ -28,8 +27,8 @@ class Pictures {
       all();
       this.settle();
     });
-    studio.on("gone", (gone) => {
-      if (this.job && this.job.id === (gone.job ?? gone)) {
+    studio.on("gone", ({ job }) => {
+      if (this.job && this.job.id === job) {
         this.job = null;
         this.settle();
       }
@@ -47,7 +46,7 @@ class Pictures {
     }
     if (this.job?.id !== job.id) return;
     this.job = job;
-    if (!ended(job)) return;
+    if (going(job)) return;
     this.job = null;
     if (job.status === "stopped") {
       this.held = this.stopping !== job.id;
@@ -102,7 +101,7 @@ class Pictures {
     }
     const targets = [...this.inView.keys()]
       .filter((target) => !this.urls.has(target) && !this.failed.has(target))
-      .slice(0, SCREENFUL);
+      .slice(0, this.studio.start.limits.units);
     if (!targets.length || this.held) return;
     this.asking = true;
     try {
@@ -110,7 +109,7 @@ class Pictures {
       if (job) {
         const known = this.studio.jobs.get(job.id) ?? job;
         this.job = known;
-        this.take(ended(job) ? job : known);
+        this.take(going(job) ? known : job);
       } else {
         // The reason was said; scrolling back tries again.
         this.inView.clear();

@@ -1,10 +1,12 @@
 // The tab Zoom: where to, how fast, through which looks; and the film of it.
 import { clear, count, el, icon, short } from "./dom.js";
-import { dial, ended, field, range, rounded, tick, waiting } from "./controls.js";
+import { beginnings, dial, field, range, rounded, tick, write } from "./controls.js";
 import { framing } from "./framing.js";
+import { doing, failure, going } from "./jobs.js";
 import { journey, lasting } from "./journey.js";
+import { known, recall, remember } from "./memory.js";
 
-const KEPT = "dreamer-zoom"; // in the browser, so that a reload loses nothing
+const KEPT = "dreamer-zoom";
 const SHAPES = [
   ["", "The photo's own"],
   ["854x480", "480p, 854 × 480"],
@@ -32,6 +34,16 @@ const USUAL = {
 };
 
 const isFilm = (each) => each.kind === "film" || each.kind === "preview";
+
+/** What is kept or told of a zoom, as far as the page knows it, over what is usual. */
+function planned(told) {
+  const plan = { ...USUAL, ...structuredClone(known(told, USUAL)) };
+  plan.journey = plan.journey
+    .filter((part) => part?.what && part.seconds > 0)
+    .map(({ what, seconds }) => ({ what, seconds }));
+  return plan;
+}
+
 export function mount(root, studio) {
   const { limits } = studio.start;
   let showing = null; // the film that is on the stage, instead of the framing
@@ -41,24 +53,10 @@ export function mount(root, studio) {
   function photo() {
     return studio.current;
   }
-  function kept() {
-    try {
-      return JSON.parse(localStorage.getItem(KEPT)) ?? {};
-    } catch {
-      return {}; // a browser that keeps nothing is no reason to stop
-    }
-  }
-  function keep() {
-    try {
-      localStorage.setItem(KEPT, JSON.stringify(zoom.plan));
-    } catch {
-      // As above.
-    }
-  }
   // What is to be made, and how its parts tell each other of changes.
   const zoom = {
     studio,
-    plan: { ...USUAL, ...kept() },
+    plan: planned(recall(KEPT)),
     photo,
     total() {
       const { journey: looks, seconds } = zoom.plan;
@@ -172,7 +170,7 @@ export function mount(root, studio) {
   );
   const screen = el("div", { class: "film-screen" });
   const progress = el("progress", { class: "progress", max: "1", "aria-label": "Film" });
-  const doing = el("p", { class: "film-doing" });
+  const line = el("p", { class: "film-doing" });
   const stop = el("button", { type: "button", class: "button" }, icon("stop"), "Stop");
   const again = el("button", { type: "button", class: "button main" }, "Go on");
   const stopHint = el("p", { class: "hint" }, "What is dreamed is kept: ask again to go on.");
@@ -180,7 +178,7 @@ export function mount(root, studio) {
     "div",
     { class: "stack" },
     progress,
-    el("div", { class: "film-row" }, doing, stop, again),
+    el("div", { class: "film-row" }, line, stop, again),
     stopHint,
   );
   const problem = el("p", { class: "error", role: "alert" });
@@ -212,7 +210,7 @@ export function mount(root, studio) {
     const over = length > limits.seconds;
     if (over) work.textContent = `${short(length)} seconds: at most ${limits.seconds} can be made.`;
     work.classList.toggle("error", over);
-    const busy = Boolean(current && !ended(current));
+    const busy = Boolean(current && going(current));
     for (const button of [preview, make]) button.disabled = over || busy || !photo();
   }
 
@@ -220,10 +218,13 @@ export function mount(root, studio) {
   function body(small) {
     const { journey: parts, seconds: length, ...rest } = zoom.plan;
     const many = parts.length > 0;
+    const { look } = studio;
     return {
       photo: photo().id,
-      // A target of the shared look would go over every preset of a journey.
-      look: many ? { ...studio.look, target: null } : studio.look,
+      // A target of the shared look would go over every preset of a journey, as would a file's.
+      look: many
+        ? { ...look, target: null, from: null, preset: look.from ? null : look.preset }
+        : look,
       seed: studio.seed ?? 0,
       preview: small,
       ...rest,
@@ -288,7 +289,7 @@ export function mount(root, studio) {
 
   function drawFilm() {
     const job = current;
-    const active = job && !ended(job);
+    const active = job && going(job);
     const any = Boolean(active || showing || (job && job.status !== "done"));
     if (!any) onStage = false;
     views.hidden = !any;
@@ -312,12 +313,7 @@ export function mount(root, studio) {
     problem.hidden = true;
     if (active) {
       progress.value = job.share ?? 0;
-      doing.textContent =
-        job.status === "waiting"
-          ? waiting(job)
-          : job.status === "stopping"
-            ? "Stopping"
-            : job.doing || "Dreaming";
+      write(line, doing(job));
       stop.disabled = job.status === "stopping";
       if (job.frame) project(job.frame, "img", "The last picture dreamed");
       else if (photo()?.url) project(photo().url, "img", `The photo ${photo().name}`);
@@ -335,13 +331,11 @@ export function mount(root, studio) {
     } else if (job) {
       if (job.status === "failed") {
         problem.hidden = false;
-        problem.textContent = [job.error?.message ?? "It failed.", job.error?.advice]
-          .filter(Boolean)
-          .join(" ");
+        write(problem, failure(job));
       } else {
         running.hidden = false;
         progress.value = job.share ?? 0;
-        doing.textContent = "Stopped";
+        write(line, doing(job));
       }
     }
     stop.hidden = !active;
@@ -357,7 +351,7 @@ export function mount(root, studio) {
 
   function drawShelf() {
     // Of a film that has just come, the small picture follows with the job's end.
-    const busy = current && !ended(current);
+    const busy = current && going(current);
     const films = [...studio.made.values()]
       .filter((each) => isFilm(each) && !(busy && fresh.has(each.id)))
       .reverse();
@@ -393,15 +387,8 @@ export function mount(root, studio) {
   function restore(asked) {
     // Not the size: a film has one of its own.
     studio.restore({ photo: asked.photo, look: asked.look, seed: asked.seed });
-    const said = Object.fromEntries(
-      Object.entries(asked).filter(([key, value]) => key in USUAL && value !== undefined),
-    );
-    zoom.plan = { ...USUAL, ...structuredClone(said) };
-    zoom.plan.size = NAMED[zoom.plan.size] ?? zoom.plan.size ?? null;
-    for (const key of ["center", "speed", "rotate", "direction", "seconds", "fps", "format"]) {
-      zoom.plan[key] ??= USUAL[key];
-    }
-    zoom.plan.journey ??= [];
+    zoom.plan = planned(asked);
+    zoom.plan.size = NAMED[zoom.plan.size] ?? zoom.plan.size;
     looks.first();
     changed();
   }
@@ -409,7 +396,7 @@ export function mount(root, studio) {
   // ---------------------------------------------------------------- all of it
 
   function changed() {
-    keep();
+    remember(KEPT, zoom.plan);
     frames.draw();
     drawCamera();
     looks.draw();
@@ -430,28 +417,7 @@ export function mount(root, studio) {
     { class: "card stack zoom-none" },
     el("h2", {}, "Zoom into a dream"),
     el("p", {}, "Choose a photo first: drop it anywhere, or begin with a sky of clouds."),
-    el(
-      "div",
-      { class: "row" },
-      el(
-        "button",
-        {
-          type: "button",
-          class: "button main",
-          onclick: async () => studio.intake(await studio.choose()),
-        },
-        "Choose a photo",
-      ),
-      el(
-        "button",
-        {
-          type: "button",
-          class: "button",
-          onclick: () => studio.use("sky"),
-        },
-        "Start from clouds",
-      ),
-    ),
+    el("div", { class: "row" }, beginnings(studio, true)),
   );
   const panes = el(
     "div",
@@ -473,7 +439,7 @@ export function mount(root, studio) {
   );
 
   studio.on("current", () => {
-    if (current && ended(current)) current = null;
+    if (current && !going(current)) current = null;
     showing = null;
     onStage = Boolean(current);
     draw();
@@ -482,8 +448,7 @@ export function mount(root, studio) {
   studio.on("job", (job) => {
     if (job.kind === "strip" && visible() && photo()) looks.draw();
     if (!isFilm(job)) return;
-    if (current && current.id !== job.id && ended(job)) return;
-    if (!current && ended(job)) return;
+    if (current?.id !== job.id && !going(job)) return;
     const before = current;
     current = job;
     if (before?.id !== job.id) {
@@ -493,12 +458,12 @@ export function mount(root, studio) {
     finish(job);
     if (!visible()) return;
     // While it runs, no more is drawn anew than what changes.
-    if (before?.id === job.id && !ended(job)) drawFilm();
+    if (before?.id === job.id && going(job)) drawFilm();
     else draw();
   });
   /** What a job has made is shown; either may be heard of first. */
   function finish(job) {
-    if (!ended(job)) return;
+    if (going(job)) return;
     const made = (job.made ?? []).map((id) => studio.made.get(id)).filter(Boolean);
     if (!made.length || showing?.id === made.at(-1).id) return;
     showing = made.at(-1);
@@ -512,8 +477,14 @@ export function mount(root, studio) {
   });
   studio.on("state", () => {
     const films = [...studio.jobs.values()].filter(isFilm);
-    current = films.find((job) => !ended(job)) ?? studio.jobs.get(current?.id) ?? null;
+    current = films.find(going) ?? studio.jobs.get(current?.id) ?? null;
+    if (showing && !studio.made.has(showing.id)) showing = null;
     if (current) finish(current);
+    draw();
+  });
+  studio.on("gone", ({ made }) => {
+    if (!made) return;
+    if (showing?.id === made) showing = null;
     draw();
   });
   studio.on("presets", () => {
@@ -525,7 +496,7 @@ export function mount(root, studio) {
     else screen.querySelector("video")?.pause();
   });
   const films = [...studio.jobs.values()].filter(isFilm);
-  current = films.findLast((job) => !ended(job)) ?? null;
+  current = films.findLast(going) ?? null;
   onStage = Boolean(current);
   draw();
 
@@ -533,12 +504,12 @@ export function mount(root, studio) {
     /** Take up the settings of a film, or show what a job of the queue has made. */
     open({ asked, job }) {
       if (asked) restore(asked);
-      const known = studio.jobs.get(job);
-      if (!known) return;
-      current = known;
+      const found = studio.jobs.get(job);
+      if (!found) return;
+      current = found;
       showing = null;
       onStage = true;
-      finish(known);
+      finish(found);
       draw();
     },
   };
