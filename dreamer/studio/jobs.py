@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import itertools
 import logging
+import secrets
 import threading
 import time
 from collections import Counter
@@ -170,6 +171,8 @@ class Queue:
     def __init__(self, changed: Changed) -> None:
         self._changed = changed
         self._jobs: dict[str, Job] = {}
+        # A page that is still open knows those of the studio before.
+        self._own = secrets.token_hex(3)
         self._numbers = itertools.count(1)
         self._news = threading.Condition(threading.RLock())
         self._thread: threading.Thread | None = None
@@ -207,7 +210,7 @@ class Queue:
             return
 
         with self._news:
-            job = Job(f"j{next(self._numbers)}", person, kind, title, nothing, asked)
+            job = Job(self._name(), person, kind, title, nothing, asked)
             job.status = "stopped"
             job.notes.append("the studio was closed before it was done")
             self._jobs[job.id] = job
@@ -237,7 +240,7 @@ class Queue:
                     "already.",
                     "Wait for one of them, or stop one.",
                 )
-            job = Job(f"j{next(self._numbers)}", person, kind, title, run, asked, gives_way)
+            job = Job(self._name(), person, kind, title, run, asked, gives_way)
             self._jobs[job.id] = job
             over = [each for each in self.of(person) if each.ended]
             for old in over[: max(0, len(over) - MOST_ENDED)]:
@@ -336,6 +339,9 @@ class Queue:
             if job is None:
                 return
             self._do(job)
+
+    def _name(self) -> str:
+        return f"j{self._own}-{next(self._numbers)}"
 
     def _work(self) -> None:
         while True:

@@ -241,3 +241,43 @@ def test_what_was_made_is_there_after_the_studio_was_started_anew(browser, tmp_p
             dreamed(page)
     with Image.open(made(tmp_path)[-1]) as picture:
         assert max(picture.size) == 256
+
+
+def test_a_film_that_the_end_of_the_studio_cut_goes_on(browser, tmp_path):
+    with running(tmp_path) as first, visiting(browser, first.url) as page:
+        choose(page, given("left.png", photo((480, 320))))
+        strip_filled(page)
+        tab(page, "Zoom")
+        page.get_by_label("Seconds", exact=True).fill("20")
+        page.get_by_label("Seconds", exact=True).press("Tab")
+        page.get_by_role("button", name="Make the film").click()
+        page.locator(".film-doing").get_by_text(re.compile("keyframe [3-9] of 21")).wait_for()
+        port = first.url.rsplit(":", 1)[1].strip("/")
+        assert first.end() == 0
+        kept = [*tmp_path.rglob("keyframe-*.png")]
+        assert kept
+        (tmp_path / "log").unlink()
+        with running(tmp_path, "--port", port):
+            queue = page.get_by_role("region", name="Queue")
+            queue.get_by_role("button", name="Go on: film of left.png").click()
+            page.get_by_role("button", name=re.compile(r"left-zoom\.mp4")).wait_for()
+            assert recipe_in(made(tmp_path)[-1]).seconds == 20
+
+
+def test_a_batch_that_was_stopped_goes_on_where_it_was(page, studio):
+    tab(page, "Batch")
+    files = [given(f"many-{n}.png", photo((600, 400), seed=n)) for n in range(6)]
+    page.locator(".batch-intake input[type=file]").nth(1).set_input_files(files)
+    page.get_by_role("button", name="Remove many-5.png").wait_for()
+    page.get_by_role("button", name="Dream them all").click()
+    page.get_by_role("cell", name="done").first.wait_for()
+    page.get_by_role("region", name="The batch", exact=True).get_by_role(
+        "button", name="Stop"
+    ).click()
+    page.get_by_role("button", name="Go on", exact=True).click()
+    page.get_by_role("cell", name="there already").first.wait_for()
+    expect(page.get_by_role("cell", name=re.compile("done|there already"))).to_have_count(
+        6, timeout=60_000
+    )
+    page.wait_for_timeout(300)
+    assert page.get_by_role("link", name="Open the gallery").count() == 1

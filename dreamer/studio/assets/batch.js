@@ -1,7 +1,7 @@
 // The tab Batch: many photos with some presets, unattended; and the page of the results.
 import { clamp, field, write } from "./controls.js";
 import { clear, count, el, icon, short } from "./dom.js";
-import { failure, going, waiting } from "./jobs.js";
+import { again as left, failure, going, goOn, waiting } from "./jobs.js";
 import { draftsOf } from "./journey.js";
 import { recall, remember } from "./memory.js";
 import { dropped, photoList } from "./photos.js";
@@ -219,6 +219,7 @@ export function mount(root, studio) {
   const progress = el("progress", { class: "progress", max: "1", "aria-label": "Batch" });
   const doing = el("p", { class: "batch-doing" });
   const stop = el("button", { type: "button", class: "button" }, icon("stop"), "Stop");
+  const resume = el("button", { type: "button", class: "button main" }, "Go on");
   const problem = el("p", { class: "error", role: "alert" });
   const notes = el("ul", { class: "note" });
   const gallery = el(
@@ -247,7 +248,7 @@ export function mount(root, studio) {
     progress,
     doing,
     problem,
-    el("div", { class: "row batch-links" }, gallery, copy),
+    el("div", { class: "row batch-links" }, resume, gallery, copy),
     notes,
     // Scrolls, so that the keyboard has to come to it.
     el(
@@ -264,6 +265,7 @@ export function mount(root, studio) {
     earlier,
   );
   stop.addEventListener("click", () => current && studio.ask(`/api/jobs/${current.id}/stop`, {}));
+  resume.addEventListener("click", () => goOn(studio, current));
   const madeOf = (job) => (job?.made ?? []).map((id) => studio.made.get(id)).find(Boolean);
   copy.addEventListener("click", () => {
     const made = madeOf(current);
@@ -283,18 +285,18 @@ export function mount(root, studio) {
     progress.hidden = !active;
     progress.value = job.share ?? 0;
     stop.hidden = !active;
+    resume.hidden = !left(job);
     stop.disabled = job.status === "stopping";
     // The server says the same of pictures; of films, something else.
     const more = /^\d+ of \d+/.test(job.doing ?? "") ? "" : job.doing;
     const tally = items.length
       ? `${done} of ${count(items.length, "picture")}${failed ? `, ${failed} failed` : ""}`
       : "";
-    const rest = madeOf(job) ? "Its command makes the rest." : "";
     doing.textContent = {
       waiting: waiting(job),
       running: [tally, more].filter(Boolean).join(". "),
       stopping: [tally, "stopping"].filter(Boolean).join(". "),
-      stopped: `Stopped: ${tally || "nothing"} made. ${rest}`,
+      stopped: `Stopped: ${tally || "nothing"} made.`,
     }[job.status] ?? tally;
     problem.hidden = job.status !== "failed";
     if (job.status === "failed") write(problem, failure(job));
@@ -317,7 +319,9 @@ export function mount(root, studio) {
       const [name, preset, status] = rows.children[index].children;
       write(name, each.name);
       write(preset, each.preset ?? "");
-      const word = { running: "dreaming", skipped: "there already" }[each.status] ?? each.status;
+      const words = { running: "dreaming", skipped: "there already" };
+      if (!active) words.waiting = "not made";
+      const word = words[each.status] ?? each.status;
       write(status, each.why ? `${word}: ${each.why}` : word);
       status.className = `batch-${each.status}`;
     });
@@ -454,8 +458,9 @@ export function mount(root, studio) {
       photos.take(given);
       return true;
     },
-    /** Show a job of the queue. */
-    open({ job }) {
+    /** Show a job of the queue, or take photos that the page has. */
+    open({ job, photos: ids }) {
+      if (ids) photos.recall(ids);
       current = studio.jobs.get(job) ?? current;
       draw();
       outcome.scrollIntoView({ block: "nearest" });

@@ -14,6 +14,25 @@ export function tookTime(seconds) {
   return `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
 }
 
+// Where each kind of job is asked for.
+const PATHS = {
+  dream: "/api/dream", preview: "/api/zoom", film: "/api/zoom", batch: "/api/batch",
+  unit: "/api/unit",
+};
+
+/** Whether a job can be asked for again, to go on or from the start. */
+export function again(job) {
+  const kept = job.kind === "dream" && job.made?.length; // which is there, as far as it came
+  return ["stopped", "failed"].includes(job.status) && job.kind in PATHS && !kept;
+}
+
+/** Ask for a job again, in place of the one before; the new one, or null. */
+export async function goOn(studio, job) {
+  const next = await studio.ask(PATHS[job.kind], job.asked);
+  if (next && !going(job)) studio.ask(`/api/jobs/${encodeURIComponent(job.id)}/drop`);
+  return next;
+}
+
 /** What a job that waits says of itself. */
 export function waiting(job) {
   return job.ahead ? `Waiting: ${job.ahead} ahead of you` : "Waiting: next in line";
@@ -34,7 +53,7 @@ export function doing(job) {
     case "stopping":
       return "Stopping";
     case "stopped":
-      return "Stopped";
+      return job.notes?.length ? `Stopped: ${job.notes.at(-1)}` : "Stopped";
     case "failed":
       return failure(job);
     default:

@@ -318,6 +318,7 @@ export function journey(zoom) {
   seconds.addEventListener("change", () => {
     const value = Number(seconds.value);
     zoom.change({ seconds: clamp(value > 0 ? value : 10, SHORTEST, limits.seconds) });
+    seconds.value = short(zoom.plan.seconds);
   });
   long.addEventListener("change", () => {
     const value = Number(long.value);

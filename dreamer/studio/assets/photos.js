@@ -338,7 +338,7 @@ export function photoList(studio, changed) {
     recall(ids) {
       for (const id of ids) {
         const photo = studio.photos.get(id);
-        if (!photo) continue;
+        if (!photo || photos.some((each) => each.photo?.id === id)) continue;
         photos.push(entry({ name: photo.name, photo }));
         thumbnail(photos.at(-1));
       }

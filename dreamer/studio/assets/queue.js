@@ -2,7 +2,7 @@
 
 import { write } from "./controls.js";
 import { $, clear, count, el, icon } from "./dom.js";
-import { doing, going } from "./jobs.js";
+import { again, doing, going, goOn } from "./jobs.js";
 
 // Such jobs are for this page itself: their answers are shown where they were asked for.
 const SILENT = new Set(["strip", "suggest", "units"]);
@@ -21,7 +21,7 @@ export function queue(node, studio, folded, onfold) {
 
   function listed() {
     return [...studio.jobs.values()].filter(
-      (job) => going(job) || job.status === "failed" || LONG.has(job.kind),
+      (job) => going(job) || again(job) || job.status === "failed" || LONG.has(job.kind),
     );
   }
 
@@ -39,11 +39,12 @@ export function queue(node, studio, folded, onfold) {
       onclick: () => run(studio.jobs.get(job.id) ?? job),
     }, icon(sign));
     const show = act("Show", "photo", (it) => reveal(it));
+    const on = act("Go on", "again", (it) => goOn(studio, it));
     const stop = act("Stop", "stop", (it) => studio.stop(it));
     const away = act("Dismiss", "close", (it) => drop(it));
     const row = el("li", { class: "job" }, el("div", { class: "job-line" }, title, about), bar,
-      el("div", { class: "job-acts" }, show, stop, away));
-    return { node: row, title, about, bar, show, stop, away };
+      el("div", { class: "job-acts" }, show, on, stop, away));
+    return { node: row, title, about, bar, show, on, stop, away };
   }
 
   function reveal(job) {
@@ -86,6 +87,7 @@ export function queue(node, studio, folded, onfold) {
       row.bar.setAttribute("aria-label", `Progress of ${job.title}`);
       row.stop.hidden = !going(job);
       row.stop.disabled = job.status === "stopping";
+      row.on.hidden = !again(job);
       row.away.hidden = going(job);
       row.show.hidden = SILENT.has(job.kind) || job.status === "failed";
     }
