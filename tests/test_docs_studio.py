@@ -36,4 +36,4 @@ def test_the_limits_it_tells_are_those_that_hold():
     assert asks.LONGEST_FILM == 600
     assert "films up to ten minutes" in said
     assert jobs.MOST_WAITING == 8
-    assert "eight jobs of one person wait" in said
+    assert "eight jobs of one person wait or run" in said
