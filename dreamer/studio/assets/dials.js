@@ -27,6 +27,11 @@ const HOW = {
   like: "More of what it shows, where it shows it",
 };
 
+/** Whether the page is touched, so that nothing can be dropped on it or pasted by a key. */
+export function touched() {
+  return matchMedia("(pointer: coarse)").matches;
+}
+
 /** A word of the wire, as the user reads it. */
 function word(name) {
   return WORDS[name] ?? name;
@@ -374,7 +379,9 @@ function mask(studio, updates) {
 function guide(studio, updates) {
   const { choices, levels } = studio.start;
   const { share } = studio.start.ranges;
-  const ids = { how: uid("how"), level: uid("level"), weight: uid("weight") };
+  const ids = {
+    how: uid("how"), level: uid("level"), weight: uid("weight"), rest: uid("rest"),
+  };
 
   async function take(files) {
     if (!files?.length) return;
@@ -393,20 +400,24 @@ function guide(studio, updates) {
   };
 
   const choose = el("button", {
-    class: "button", type: "button", onclick: async () => take(await studio.choose()),
+    class: "button", type: "button",
+    onclick: async () => take(await studio.choose(studio.start.accept, false)),
   }, icon("photo"), el("span", null, "Choose a picture..."));
   const empty = el("div", { class: "stack tight" },
-    el("p", { class: "hint" },
-      "Lend the shapes or the style of a second picture: choose it, or drop it here."));
+    el("p", { class: "hint" }, touched()
+      ? "Lend the shapes or the style of a second picture."
+      : "Lend the shapes or the style of a second picture: choose it, or drop it here."));
   const how = el("select", { id: ids.how, onchange: () => put({ how: how.value }) },
     choices.guide.map((each) => el("option", { value: each }, word(each))));
   const level = el("select", { id: ids.level, onchange: () => put({ level: level.value }) },
     levels.map((each) => el("option", { value: each }, each)));
   const weight = el("input", {
     type: "range", id: ids.weight, min: share.least, max: share.most, step: 0.05,
+    "aria-describedby": ids.rest,
     oninput: () => put({ weight: Number(weight.value) }, "guide-weight"),
   });
   const told = el("output", { for: ids.weight });
+  const rest = el("p", { class: "hint", id: ids.rest });
   const about = el("p", { class: "hint" });
   const chip = el("div", { class: "chip" });
   const controls = el("div", { class: "stack tight" }, chip,
@@ -414,7 +425,8 @@ function guide(studio, updates) {
       el("div", { class: "field" }, el("label", { for: ids.how }, "Lend its"), how),
       el("div", { class: "field" }, el("label", { for: ids.level }, "At the level of"), level)),
     about,
-    el("div", { class: "field" }, el("label", { for: ids.weight }, "Share"), told, weight));
+    el("div", { class: "field" }, el("label", { for: ids.weight }, "Share"), told, weight,
+      rest));
   updates.push(() => {
     const now = studio.look.guide;
     empty.hidden = Boolean(now);
@@ -428,6 +440,9 @@ function guide(studio, updates) {
     const text = `${Math.round(now.weight * 100)} %`;
     write(told, text);
     weight.setAttribute("aria-valuetext", text);
+    const { target, from } = studio.look;
+    const own = target ? `the target ${target}` : `the ${from ? "file" : "preset"}'s own target`;
+    write(rest, now.weight < 1 ? `The rest is ${own}` : `Nothing of ${own} is left`);
     about.textContent = HOW[now.how] ?? "";
     if (chip.dataset.key === now.photo) return;
     chip.dataset.key = now.photo;

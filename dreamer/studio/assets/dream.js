@@ -5,8 +5,11 @@ import { clear, el, icon, uid } from "./dom.js";
 import { Problem, upload } from "./server.js";
 import { doing, going, tookTime, waiting } from "./jobs.js";
 import { compare } from "./compare.js";
-import { dials, turned } from "./dials.js";
+import { dials, touched, turned } from "./dials.js";
 import { tinted } from "./mask.js";
+
+// By these names a computer knows itself.
+const HERE = ["localhost", "127.0.0.1", "[::1]"];
 
 /** Build the tab into root. */
 export function mount(root, studio) {
@@ -127,12 +130,17 @@ function empty(studio) {
   return el("div", { class: "welcome" },
     el("div", { class: "welcome-eye", "aria-hidden": "true" },
       el("span", null, el("img", { src: "/assets/icon.svg", alt: "", decoding: "sync" }))),
-    el("h2", null, "Drop a photo here"),
+    el("h2", null, touched() ? "Begin with a photo" : "Drop a photo here"),
     el("p", null, "See every preset on it in seconds, choose one, and watch the dream grow."),
     el("div", { class: "row" }, buttons),
     el("p", { class: "hint" },
-      "Pasting works as well (", el("kbd", null, "Ctrl"), " ", el("kbd", null, "V"), "). ",
-      "A dream of yours brings its settings back. Nothing leaves this computer."),
+      !touched() && [
+        "Pasting works as well (", el("kbd", null, "Ctrl"), " ", el("kbd", null, "V"), "). ",
+      ],
+      "A dream of yours brings its settings back. ",
+      HERE.includes(location.hostname)
+        ? "Nothing leaves this computer."
+        : "What you give goes to the computer that runs this studio, and no further."),
     photos);
 }
 
@@ -282,12 +290,15 @@ function picture(studio) {
     }
     if (still === "draft") {
       const more = turned(look);
-      const name = preset ? `A small draft of ${preset}` : "The photo, before its dream";
       const coming = going(studio.job("strip") ?? { status: "done" });
-      if (!draft && !coming) write(title, `${preset ?? "Your look"}, not dreamed yet`);
-      else if (!draft && preset) write(title, `${preset}: its draft is on its way`);
-      else write(title, `${name}${more ? `. Not in it yet: ${more}` : ""}`);
+      let name = "The photo, before its dream";
+      if (draft) {
+        name = `A small draft of ${preset}; the larger the dream, the finer the detail`;
+      } else if (!coming) name = `${preset ?? "Your look"}, not dreamed yet`;
+      else if (preset) name = `${preset}: its draft is on its way`;
+      write(title, `${name}${more ? `. Not in it yet: ${more}` : ""}`);
     }
+    if (made) write(title, titleOf(made));
     if (job?.frame) {
       wanted = job.frame;
       grow();
@@ -306,15 +317,19 @@ function picture(studio) {
     }
   }
 
+  function titleOf(made) {
+    const facts = [`${made.width} × ${made.height}`, made.seconds && tookTime(made.seconds)];
+    return `${made.name}: ${facts.filter(Boolean).join(", ")}`
+      + (made.partial ? ", stopped before its end" : "")
+      + (said(made.asked ?? {}) === said(studio) ? "" : ", before you changed the settings");
+  }
+
   function showMade(made) {
     const of = studio.photos.get(made.photo);
     const alt = `The dream ${made.name}`;
     put(of?.url
       ? compare({ before: of.url, after: made.url, alt, names: ["Photo", "Dream"] })
       : el("img", { src: made.url, alt, draggable: false }), made.width, made.height);
-    const facts = [`${made.width} × ${made.height}`, made.seconds && tookTime(made.seconds)];
-    write(title, `${made.name}: ${facts.filter(Boolean).join(", ")}`
-      + (made.partial ? ", stopped before its end" : ""));
     const place = uid("place");
     const where = el("p", { class: "note", id: place, hidden: true },
       (made.files ?? []).map((path) => el("code", null, path)));
@@ -350,6 +365,17 @@ function picture(studio) {
   }
   update();
   return node;
+}
+
+/** Look, size and seed as text, the same for the same dream: null and missing say the same. */
+function said({ look, size, seed }) {
+  const plain = (value) => {
+    if (value === null || typeof value !== "object" || Array.isArray(value)) return value ?? null;
+    const entries = Object.entries(value).filter(([, each]) => (each ?? null) !== null);
+    return entries.sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, each]) => [key, plain(each)]);
+  };
+  const preset = look?.preset ?? (look?.from ? null : "dream");
+  return JSON.stringify([plain({ ...look, preset }), size ?? null, seed ?? 0]);
 }
 
 /** Take a dream as the photo of the next one. */

@@ -1,9 +1,21 @@
 // The tab Microscope, and the dialog that picks a channel or class.
 import { browser } from "./browser.js";
 import { write } from "./controls.js";
-import { clear, el } from "./dom.js";
+import { clear, el, uid } from "./dom.js";
 import { doing, failure, going } from "./jobs.js";
 import { meaning, pictures } from "./units.js";
+
+// The dials' words for what moves; here no photo is there whose waves they could be.
+const CANVASES = { fourier: "Waves", maco: "Natural waves", pixel: "Pixels" };
+
+/** What the mark beside some layers says. */
+function marks(studio) {
+  return el(
+    "p",
+    { class: "hint" },
+    `A layer with a • makes up the level it stands under: ${studio.start.levels.join(", ")}.`,
+  );
+}
 
 /** Write a word as the shell of this machine needs it: that of Windows knows no single quotes. */
 function quoted(word) {
@@ -47,6 +59,7 @@ export function pick(studio, options = {}) {
         "div",
         { class: "picker-inner" },
         el("h2", { id: "picker-title" }, options.title ?? "Pick a channel or class"),
+        marks(studio),
         view.node,
         el(
           "div",
@@ -90,10 +103,10 @@ function detail(studio) {
   const problem = el("p", { class: "error", role: "alert" });
   const notes = el("p", { class: "note" });
   const download = el("a", { class: "button", download: "" }, "Download");
-  const canvas = el("select", { "aria-label": "Canvas" });
-  for (const each of ["fourier", "maco", "pixel"]) {
+  const canvas = el("select", { id: uid("canvas") });
+  for (const [each, word] of Object.entries(CANVASES)) {
     if (studio.start.choices.canvas.includes(each)) {
-      canvas.append(el("option", { value: each }, each));
+      canvas.append(el("option", { value: each }, word));
     }
   }
   const dream = el("button", { type: "button", class: "button main" }, "Dream with it");
@@ -110,12 +123,8 @@ function detail(studio) {
     notes,
     dream,
     add,
-    el(
-      "div",
-      { class: "unit-paint" },
-      paint,
-      canvas,
-    ),
+    el("div", { class: "row unit-paint" }, el("label", { for: canvas.id }, "What moves"), canvas),
+    paint,
     el("div", { class: "row" }, copy, download),
   );
   const none = el(
@@ -178,10 +187,16 @@ function detail(studio) {
     draw();
   });
   stop.addEventListener("click", () => asked && studio.ask(`/api/jobs/${asked.id}/stop`, {}));
-  dream.addEventListener("click", () => {
-    studio.change({ target });
-    studio.open("dream");
-    studio.say(`The target is now ${target}.`);
+  dream.addEventListener("click", async () => {
+    const of = target;
+    studio.change({ target: of });
+    studio.show("draft"); // a dream that is shown was made with another target
+    await studio.open("dream");
+    studio.say(`The target is now ${of}.`);
+    if (!studio.current) return; // it waits for a photo
+    const place = document.querySelector(".stage");
+    place.scrollIntoView({ block: "nearest" });
+    place.querySelector(".button.main").focus({ preventScroll: true });
   });
   add.addEventListener("click", () => {
     const before = studio.look.target ?? studio.base().target;
@@ -259,6 +274,7 @@ export function mount(root, studio) {
           { class: "hint" },
           "What the network looks for: fine things in the first layers, whole things in the last.",
         ),
+        marks(studio),
       ),
       el("div", { class: "microscope-panes" }, view.node, side.node),
       shelf,

@@ -1,7 +1,7 @@
 // The shell: tabs, theme, queue, messages, files that come in, and the state that all tabs share.
 
 import { write } from "./controls.js";
-import { $, clear, el, icon, typing } from "./dom.js";
+import { $, clear, count, el, icon, typing } from "./dom.js";
 import { going } from "./jobs.js";
 import { known, recall, remember } from "./memory.js";
 import { queue } from "./queue.js";
@@ -161,42 +161,73 @@ const studio = {
     return studio.ask(`/api/jobs/${encodeURIComponent(job.id)}/stop`);
   },
 
-  /** Say something to everyone, by eye and by ear. */
-  say(text, kind = "", more = "") {
+  /**
+   * Say something to everyone, by eye and by ear.
+   *
+   * `act` is a button's text and what it does; `take` a text to be copied by hand. What has either
+   * is there until it is dismissed.
+   */
+  say(text, kind = "", more = "", { act = null, take = null } = {}) {
+    const held = document.activeElement;
+    const away = () => {
+      const inside = toast.contains(document.activeElement);
+      toast.remove();
+      if (inside) held?.focus?.({ preventScroll: true });
+    };
     const close = el("button", {
       class: "button quiet square", type: "button", "aria-label": "Dismiss this message",
-      onclick: () => toast.remove(),
+      onclick: away,
     }, icon("close"));
-    const toast = el("div", { class: `toast ${kind}` },
-      el("div", null, el("p", null, text), more && el("p", null, more)), close);
+    const taken = take !== null && el("textarea", {
+      readOnly: true, rows: 4, spellcheck: false, "aria-label": "The text to copy", value: take,
+    });
+    const stays = Boolean(act || taken);
+    const toast = el("div", { class: `toast ${kind}${stays ? " stays" : ""}` },
+      el("div", null, el("p", null, text), more && el("p", null, more), taken,
+        act && el("button", {
+          class: "button", type: "button", onclick: () => {
+            away();
+            act[1]();
+          },
+        }, act[0])), close);
     const toasts = $("#toasts");
-    for (const other of toasts.children) {
+    if (stays) $(".stays", toasts)?.remove(); // the newer one counts
+    for (const other of [...toasts.children]) {
       if (other.firstChild.textContent === toast.firstChild.textContent) other.remove();
     }
     toasts.append(toast);
-    while (toasts.children.length > 4) toasts.firstChild.remove();
-    setTimeout(() => toast.remove(), kind === "error" ? 30000 : 6000);
+    while (toasts.children.length > 4) {
+      (toasts.querySelector(":scope > :not(.stays)") ?? toasts.firstChild).remove();
+    }
+    if (!stays) setTimeout(() => toast.remove(), kind === "error" ? 30000 : 6000);
+    if (taken) {
+      taken.focus();
+      taken.select();
+    }
   },
 
   /** Take errors away: what was asked for now is on its way. */
   hush() {
-    for (const toast of document.querySelectorAll(".toast.error")) toast.remove();
+    for (const toast of document.querySelectorAll(".toast.error:not(.stays)")) toast.remove();
   },
 
   /** Show a Problem; what is none is thrown on. */
   tell(problem) {
     if (!(problem instanceof Problem)) throw problem;
+    if (problem.status === 401) stranger(problem);
     studio.say(problem.message, "error", problem.advice);
   },
 
   async copy(text) {
+    let done = true;
     try {
       await navigator.clipboard.writeText(text);
-      studio.say("Copied.", "", text);
     } catch {
-      // A page that is not from this machine may not write the clipboard: let it be selected.
-      studio.say("The browser does not let the page copy. Here it is:", "error", text);
+      // A page that is not from this machine has no clipboard: the old way may be open.
+      done = copySelected(text);
     }
+    if (done) studio.say("Copied.", "", text);
+    else studio.say("The browser does not let the page copy. Here it is:", "", "", { take: text });
   },
 
   async open(name, options = null) {
@@ -217,6 +248,7 @@ const studio = {
     const takes = mounted.get(tab)?.intake;
     if (takes && (await takes(list))) return;
     let used = null;
+    const photos = new Set(); // the very same photo may be given twice
     for (const file of list) {
       const about = list.length > 1 ? `${list.indexOf(file) + 1} of ${list.length}: ` : "";
       if (file.size > studio.start.limits.upload) {
@@ -230,21 +262,30 @@ const studio = {
         const answer = await upload(file, preset ? "preset" : "photo");
         if (answer.preset) tookPreset(answer.preset);
         else if (answer.restored ?? answer.file?.restored) takeUp(answer);
-        else if (!used) {
-          used = answer.file;
-          studio.photos.set(used.id, used);
-          studio.use(used);
-          for (const note of used.notes ?? []) studio.say(note);
-        } else studio.photos.set(answer.file.id, answer.file);
+        else {
+          studio.photos.set(answer.file.id, answer.file);
+          photos.add(answer.file.id);
+          if (!used) {
+            used = answer.file;
+            studio.use(used);
+            for (const note of used.notes ?? []) studio.say(note);
+          }
+        }
       } catch (problem) {
         studio.tell(problem);
       }
     }
     busy("");
+    if (photos.size > 1) {
+      studio.say(`${count(photos.size, "photo")} are here. The first is shown; `
+        + "Batch dreams on all of them.", "", "", {
+        act: ["Open them in Batch", () => studio.open("batch", { photos: [...photos] })],
+      });
+    }
   },
 
   /** Let the user choose files; a list, empty if none. */
-  choose(accept = studio.start.accept, multiple = false) {
+  choose(accept = studio.start.accept, multiple = true) {
     const chooser = $("#chooser");
     chooser.accept = accept;
     chooser.multiple = multiple;
@@ -256,6 +297,27 @@ const studio = {
     });
   },
 };
+
+/** Copy a text by selecting it, as pages did before there was a clipboard; whether it is done. */
+function copySelected(text) {
+  const held = document.activeElement;
+  const field = el("textarea", {
+    class: "visually-hidden", readOnly: true, tabIndex: -1, value: text,
+  });
+  // Outside of a dialog that is open nothing can be selected.
+  ($("dialog[open]") ?? document.body).append(field);
+  field.focus({ preventScroll: true });
+  field.select();
+  let done = false;
+  try {
+    done = document.execCommand("copy");
+  } catch {
+    // Not allowed either.
+  }
+  field.remove();
+  held?.focus?.({ preventScroll: true });
+  return done;
+}
 
 /** What is dreamed on, by its id. */
 function source(id) {
@@ -444,6 +506,10 @@ function took(job) {
 
 /** Say what became of a job to who looks at another tab. */
 function ended(job) {
+  if (job.status === "done" && job.notes?.some((note) => /\bhere already\b/.test(note))) {
+    studio.say("It is there already, with this very recipe.");
+    return;
+  }
   const home = HOME[job.kind];
   if (!home || tab === home) return;
   const title = TABS.find(([name]) => name === home)[1];
@@ -452,14 +518,39 @@ function ended(job) {
   } else if (job.made?.length) studio.say(`${job.title}: it is there, under ${title}.`);
 }
 
+let unknown = false; // whether the studio has said that it does not know this page
+
+/** Say that the studio answers, but not to this page: to connect again does not help. */
+function stranger(problem) {
+  unknown = true;
+  const lost = $("#lost");
+  lost.hidden = false;
+  // Of the two reasons, only a token that is missing is not found by loading the page again.
+  write(lost, /token/.test(problem.message)
+    ? `${problem.message} ${problem.advice}`
+    : "The studio does not know this page any more: load it again.");
+}
+
+/** Ask why the connection was lost: it does not tell by itself. */
+async function wonder() {
+  try {
+    await get("/api/start");
+  } catch (problem) {
+    if (problem.status === 401) stranger(problem);
+  }
+}
+
 function listen() {
   const lost = $("#lost");
   events({
     open: () => {
+      unknown = false;
       if (!lost.hidden) studio.say("The studio answers again.");
       lost.hidden = true;
     },
     lost: () => {
+      if (unknown) return;
+      wonder();
       lost.hidden = false;
       write(lost,
         "The studio does not answer just now. Nothing is lost: the page connects again by itself. "
@@ -613,7 +704,8 @@ async function begin() {
     } catch (problem) {
       const lost = $("#lost");
       lost.hidden = false;
-      write(lost, `${problem.message} ${problem.advice ?? ""}`);
+      if (problem.status === 401) stranger(problem);
+      else write(lost, `${problem.message} ${problem.advice ?? ""}`);
       await new Promise((resolve) => setTimeout(resolve, 3000));
     }
   }
