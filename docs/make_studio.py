@@ -52,6 +52,7 @@ def _dream(page: playwright.Page) -> Image.Image:
     page.get_by_role("radio", name="monarch", exact=True).click()
     page.get_by_role("button", name="Dream", exact=True).click()
     page.get_by_role("slider", name="Before and after").wait_for()
+    page.locator(".compare").click()  # half of it
     page.mouse.move(0, 0)
     return _shot(page)
 
@@ -104,6 +105,7 @@ def _phone(page: playwright.Page) -> list[Image.Image]:
     page.get_by_role("radio", name="ornament", exact=True).click()
     page.get_by_role("button", name="Dream", exact=True).click()
     page.get_by_role("slider", name="Before and after").wait_for()
+    page.locator(".compare").click()  # half of it
     shots = [_shot(page)]
     page.get_by_role("tab", name="Zoom").click()
     page.wait_for_timeout(500)
