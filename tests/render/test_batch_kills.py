@@ -142,8 +142,9 @@ def test_told_to_stop_it_ends_soon_and_loses_nothing(
     time.sleep(seconds * random_moment.uniform(0.05, 0.9))
     # A terminal signals every process of the command, a service manager often as well.
     (os.killpg if everybody else os.kill)(running.pid, getattr(signal, name))
-    # Before its handlers are set a program ends by the signal itself.
-    assert running.wait(60) in (0, 130, -getattr(signal, name))
+    # Before its handlers are set a program ends by the signal itself; torch, while it is imported,
+    # may abort instead, as an exception that Ctrl-C raises there has nobody to go to.
+    assert running.wait(60) in (0, 130, -getattr(signal, name), -signal.SIGABRT)
     wait_until_gone(running.pid)
     assert not list(folder.joinpath(out).rglob(".*.part"))
     assert go_on(folder, out, monkeypatch) == 0

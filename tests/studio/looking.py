@@ -25,7 +25,7 @@ def visiting(browser, url, *, viewport=DESKTOP, scheme="light", **options):
     page = context.new_page()
     watched(page)
     page.goto(url)
-    page.get_by_role("tab", name="Dream").wait_for()
+    page.get_by_role("tab", selected=True).wait_for()
     try:
         yield page
         said = page.complaints
@@ -82,6 +82,37 @@ def choose(page, *files: dict, button: str = "Choose a photo") -> None:
     with page.expect_file_chooser() as chosen:
         page.get_by_role("button", name=button, exact=True).locator("visible=true").first.click()
     chosen.value.set_files([*files])
+
+
+def paste(page, name: str, data: bytes, kind: str = "image/png") -> None:
+    """Paste a picture into the page, as Ctrl+V does with one on the clipboard."""
+    page.evaluate(
+        """([name, kind, data]) => {
+            const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([bytes], name, { type: kind }));
+            document.body.dispatchEvent(new ClipboardEvent("paste", {
+                clipboardData: transfer, bubbles: true, cancelable: true,
+            }));
+        }""",
+        [name, kind, base64.b64encode(data).decode()],
+    )
+
+
+def press_until(page, wanted: str, key: str = "Tab", most: int = 80) -> None:
+    """Press a key until what has the focus is called so."""
+    for _ in range(most):
+        page.keyboard.press(key)
+        name = page.evaluate(
+            """() => {
+                const node = document.activeElement;
+                const labels = [...(node.labels ?? [])].map((label) => label.textContent).join(" ");
+                return (node.getAttribute("aria-label") || labels || node.textContent).trim();
+            }"""
+        )
+        if name == wanted:
+            return
+    raise AssertionError(f"'{wanted}' was not reached with {key}")
 
 
 def strip_filled(page) -> None:

@@ -166,6 +166,28 @@ def test_the_keyboard_reaches_everything(page, tab):
     assert unseen == []
 
 
+def test_the_document_says_what_it_is(page):
+    assert page.locator("html").get_attribute("lang") == "en"
+    assert "dreamer" in page.title()
+    for name in ("viewport", "description"):
+        assert page.locator(f"meta[name={name}]").get_attribute("content")
+    assert "user-scalable" not in page.locator("meta[name=viewport]").get_attribute("content")
+    doubled = page.evaluate(
+        "() => [...document.querySelectorAll('[id]')].map((node) => node.id)"
+        ".filter((id, at, all) => all.indexOf(id) !== at)"
+    )
+    assert doubled == []
+    assert page.locator("img:not([alt])").count() == 0
+    assert page.locator("main").count() == 1
+    roles = page.evaluate(
+        "() => [...document.querySelectorAll('[aria-labelledby], [aria-controls]')].flatMap("
+        "(node) => [node.getAttribute('aria-labelledby'), node.getAttribute('aria-controls')])"
+        ".filter(Boolean).flatMap((ids) => ids.split(' '))"
+        ".filter((id) => !document.getElementById(id))"
+    )
+    assert roles == []
+
+
 def test_tabs_are_walked_by_arrows_and_kept_in_the_address(page):
     page.get_by_role("tab", name="Dream").click()
     page.keyboard.press("ArrowRight")

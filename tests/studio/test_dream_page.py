@@ -16,7 +16,9 @@ from looking import (
     given,
     growing,
     made,
+    paste,
     photo,
+    press_until,
     smaller,
     strip_filled,
     visiting,
@@ -70,24 +72,13 @@ def test_a_dropped_photo_shows_every_preset_and_one_is_dreamed_and_taken_away(
 
 
 def test_the_whole_way_by_keyboard_alone(page, studio):
-    def press_until(wanted, key="Tab", most=60):
-        for _ in range(most):
-            page.keyboard.press(key)
-            name = page.evaluate(
-                "() => document.activeElement.getAttribute('aria-label')"
-                " || document.activeElement.textContent.trim()"
-            )
-            if name == wanted:
-                return
-        raise AssertionError(f"{wanted} was not reached")
-
-    press_until("Start from clouds")
+    press_until(page, "Start from clouds")
     page.keyboard.press("Enter")
     strip_filled(page)
     smaller(page)
     page.evaluate("document.activeElement.blur()")
-    press_until("dream")  # the preset that is picked
-    press_until("facets", "ArrowRight")
+    press_until(page, "dream")  # the preset that is picked
+    press_until(page, "facets", "ArrowRight")
     page.keyboard.press("Space")
     assert page.get_by_role("radio", name="facets", exact=True).get_attribute("aria-checked") == (
         "true"
@@ -98,6 +89,19 @@ def test_the_whole_way_by_keyboard_alone(page, studio):
     assert read_recipe(newest(studio).read_bytes()).preset == "facets"
     if line.count():  # clouds have no photo to be compared with
         raise AssertionError("there is nothing before a sky")
+
+
+def test_a_photo_is_pasted(page, studio):
+    paste(page, "image.png", photo((96, 64)))
+    page.locator(".photo-bar").get_by_text(re.compile("96 . 64")).wait_for()
+    strip_filled(page)
+
+
+def test_several_photos_at_once_are_all_here(page):
+    choose(page, *(given(f"one-of-{n}.png", photo(seed=n)) for n in range(3)))
+    page.get_by_text("3 photos are here.").wait_for()
+    page.get_by_role("button", name="Open them in Batch").click()
+    page.get_by_role("button", name="Remove one-of-2.png").wait_for()
 
 
 def test_before_and_after_by_keyboard_and_mouse(page):

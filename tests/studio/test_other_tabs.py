@@ -10,6 +10,7 @@ from looking import (
     given,
     made,
     photo,
+    press_until,
     smaller,
     strip_filled,
     visiting,
@@ -86,6 +87,48 @@ def test_a_journey_is_framed_previewed_filmed_and_taken_away(page, studio, monke
     page.get_by_text("Settings of again.mp4").first.wait_for()
     assert int(page.get_by_label("Across").input_value()) < 50
     assert page.get_by_role("button", name=re.compile("^Look 1: edges")).count() == 1
+
+
+def test_a_zoom_by_keyboard_alone(page, studio):
+    press_until(page, "Start from clouds")
+    page.keyboard.press("Enter")
+    page.get_by_role("radio", name="eyes", exact=True).wait_for()
+    page.get_by_role("tab", name="Dream").focus()
+    page.keyboard.press("ArrowRight")
+    page.get_by_label("Across").wait_for()
+    press_until(page, "Across")
+    page.keyboard.press("ArrowRight")
+    press_until(page, "Seconds")
+    page.keyboard.press("Control+a")
+    page.keyboard.type("1.5")
+    press_until(page, "Preview")
+    page.keyboard.press("Enter")
+    page.locator("video").wait_for()
+    recipe = recipe_in(made(studio.folder)[-1])
+    assert recipe.seconds == 1.5
+    assert recipe.camera[0].centre[0] > 0
+
+
+def test_a_batch_by_keyboard_alone(page, studio):
+    page.get_by_role("tab", name="Dream").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.get_by_role("button", name="Choose photos").wait_for()
+    press_until(page, "Choose photos")
+    with page.expect_file_chooser() as chosen:
+        page.wait_for_timeout(300)  # until it is listened for
+        page.keyboard.press("Enter")
+    chosen.value.set_files([given("keys.png", photo((96, 64)))])
+    page.get_by_role("button", name="Remove keys.png").wait_for()
+    press_until(page, "dream")
+    page.keyboard.press("Space")
+    press_until(page, "edges")
+    page.keyboard.press("Space")
+    press_until(page, "Dream them all", most=120)
+    page.keyboard.press("Enter")
+    page.get_by_role("link", name="Open the gallery").first.wait_for()
+    found = [*(studio.folder / "outputs" / "studio").rglob("keys-edges.png")]
+    assert len(found) == 1
 
 
 def test_a_folder_goes_in_and_a_gallery_comes_out(page, studio, tmp_path, monkeypatch):
