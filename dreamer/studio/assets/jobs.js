@@ -22,7 +22,8 @@ const PATHS = {
 
 /** Whether a job can be asked for again, to go on or from the start. */
 export function again(job) {
-  const kept = job.kind === "dream" && job.made?.length; // which is there, as far as it came
+  // Of these what there was is kept, and shown as such.
+  const kept = ["dream", "unit"].includes(job.kind) && job.made?.length;
   return ["stopped", "failed"].includes(job.status) && job.kind in PATHS && !kept;
 }
 
