@@ -165,7 +165,8 @@ def test_a_folder_goes_in_and_a_gallery_comes_out(page, studio, tmp_path, monkey
     assert (broken, gallery.locator("img").count() > 0) == (0, True)
     screenshot(gallery, "batch-gallery")
     gallery.close()
-    results = [*(studio.folder / "outputs" / "studio").glob("*/batch/*.png")]
+    found = (studio.folder / "outputs" / "studio").glob("*/batch/*.png")
+    results = [path for path in found if path.name.startswith(("one-", "b_three-"))]
     presets = {read_recipe(path.read_bytes()).preset for path in results}
     assert (len(results), presets) == (4, {"edges", "textures"})
     words = copied(page)
