@@ -208,6 +208,8 @@ def test_a_class_is_searched_painted_large_and_added(page, studio):
     page.get_by_role("option", name="zebra", exact=True).click()
     chosen = page.get_by_role("region", name="Chosen")
     chosen.get_by_role("button", name="Paint it large").click()
+    # One that still waits would leave nothing.
+    page.locator(".job-doing").get_by_text("painting").wait_for()
     chosen.get_by_role("button", name="Stop").click()
     chosen.get_by_role("link", name=re.compile("Download")).wait_for()
     screenshot(page, "microscope-class")
